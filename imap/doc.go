@@ -1,0 +1,28 @@
+// Package imap is the server side of IMAP4rev2 and IMAP4rev1: it reads commands,
+// keeps the protocol's state, asks a [Session] for the rest, and prints the
+// answers. It knows no storage and no policy.
+//
+// Flow: (1) [Server] accepts a connection and asks Options.NewSession for its
+// Session; (2) the connection waits without any buffer until input comes;
+// (3) a line is read under the limits of its state and its tag and name are looked up
+// in the command table; (4) the command's own file parses the arguments into
+// a request struct, asking the client for literals where they stand; (5) the Session does
+// it, writing long answers through [FetchWriter] and [UpdateWriter]; (6) Session.Poll
+// writes what else happened; (7) the tagged reply follows, and output is
+// written when no more input is waiting. In IDLE the connection waits for input and for
+// the Session's notice at once.
+//
+// Invariants: commands take effect in the order in which they came (IM7); no EXPUNGE
+// is written during FETCH, STORE and SEARCH by sequence number (RFC 9051 §7.5.1); a
+// literal is refused before its octets are asked for; a Session is told of
+// "$", wildcards, charsets, modified UTF-7 and enabled extensions only as fields of
+// its requests or not at all; a panic ends one connection (G4).
+//
+// Limits: see [Limits]; they are those of security IM1 to IM6 and IM10.
+//
+// Standards: RFC 9051, RFC 3501, and RFC 2177 (IDLE), 2342 (NAMESPACE), 2971 (ID),
+// 3348 (CHILDREN), 3502 (MULTIAPPEND), 3516 (BINARY), 3691 (UNSELECT), 4315 (UIDPLUS),
+// 4731 (ESEARCH), 4959 (SASL-IR), 5161 (ENABLE), 5182 (SEARCHRES), 5258 (LIST-EXTENDED),
+// 5530 (response codes), 5819 (LIST-STATUS), 6154 (SPECIAL-USE), 6851 (MOVE),
+// 7162 §3.1 (CONDSTORE), 7888 (LITERAL+, LITERAL-), 8438 (STATUS=SIZE).
+package imap

@@ -1,0 +1,503 @@
+package imap
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+)
+
+// Session is what the engine asks of the store behind it: one value per
+// connection, made by [Options.NewSession]. The engine calls one method at a
+// time and only in the state that the method's group names, so a Session needs
+// no lock against the engine; only what it hands to [Session.Watch] runs
+// elsewhere.
+//
+// Mailbox names are NFC UTF-8 with "/" between levels and "INBOX" in capitals;
+// wire encodings (modified UTF-7, RFC 3501 §5.1.3) never reach a Session. A
+// Session holds the map from sequence numbers to messages: what it reports by
+// SelectData.Messages, [UpdateWriter.Exists] and [UpdateWriter.Expunge] is what
+// the client believes, and sequence numbers in requests mean that.
+//
+// Errors become tagged replies: an [*Error] says the reply itself; otherwise
+// the [postino.Kind] decides (see replyFor). OK is sent when the method
+// returned nil, so a method that changes something returns only when the change
+// is on stable storage (IM8).
+type Session interface {
+	// Not authenticated.
+
+	// Mechanisms lists the SASL mechanisms that may be offered now, in capitals.
+	// The engine offers none in clear unless [Options.AllowClear].
+	Mechanisms() []string
+	// Login checks name and password as sent (UTF-8, not prepared) and binds the
+	// session to the account. Denied answers AUTHENTICATIONFAILED.
+	Login(ctx context.Context, user, password string) error
+	// Authenticate starts one of the Mechanisms. When the exchange is done without
+	// error, Bind binds the session to the account that it proved.
+	Authenticate(ctx context.Context, mechanism string) (Exchange, error)
+	Bind(ctx context.Context, identity string) error
+	// User returns the canonical name of who is logged in, empty before that. It
+	// is the key for the limit of sessions per user and stands in logs.
+	User() string
+
+	// Authenticated or selected.
+
+	// Namespaces answers NAMESPACE (RFC 9051 §6.3.10).
+	Namespaces(ctx context.Context) (*Namespaces, error)
+	// Mailboxes returns every mailbox that the user may list and every name that
+	// is subscribed without existing. The engine does all of LIST and LSUB on it;
+	// the slice is not changed and not kept.
+	Mailboxes(ctx context.Context) ([]Mailbox, error)
+	// Status answers STATUS and the STATUS option of LIST.
+	Status(ctx context.Context, mailbox string, items StatusItem) (*StatusData, error)
+	Create(ctx context.Context, req CreateRequest) error
+	Delete(ctx context.Context, mailbox string) error
+	// Rename renames a mailbox with what is below it; renaming INBOX moves its
+	// messages to a new mailbox (RFC 9051 §6.3.6).
+	Rename(ctx context.Context, from, to string) error
+	Subscribe(ctx context.Context, mailbox string) error
+	Unsubscribe(ctx context.Context, mailbox string) error
+	// Append begins an APPEND. It fails early, before the client is asked for
+	// octets, when the mailbox is missing (NotFound becomes TRYCREATE).
+	Append(ctx context.Context, req AppendRequest) (Appender, error)
+	// Select opens a mailbox and makes it the selected one; the engine has called
+	// Unselect for the one before. After an error nothing is selected.
+	Select(ctx context.Context, req SelectRequest) (*SelectData, error)
+
+	// Selected.
+
+	// Unselect forgets the selected mailbox and expunges nothing.
+	Unselect(ctx context.Context) error
+	// Fetch writes one response for each message of req.Set that it has and that
+	// changed after req.ChangedSince. It holds no lock and no transaction
+	// while it calls w: it reads a page of messages, then writes it (design §3).
+	// Messages that another session expunged are left out and the session
+	// returns ErrExpungeIssued at the end (RFC 9051 §7.1 EXPUNGEISSUED), or it
+	// serves them still. Unless req.MarkSeen is false and the mailbox read-only it sets
+	// \Seen and then writes Flags too.
+	Fetch(ctx context.Context, w *FetchWriter, req FetchRequest) error
+	// Store changes flags and writes the new flags of each message of the set by
+	// [UpdateWriter.Flags], changed or not, silent or not: the engine drops what
+	// the client did not ask for.
+	Store(ctx context.Context, w *UpdateWriter, req StoreRequest) (*StoreData, error)
+	Copy(ctx context.Context, set NumSet, to string) (*CopyData, error)
+	// Move moves in one step. The source messages leave the sequence numbers only
+	// at the Poll that the engine calls right after.
+	Move(ctx context.Context, set NumSet, to string) (*CopyData, error)
+	// Expunge removes messages that have \Deleted, of those in uids when it is not
+	// nil. The client learns of it at the Poll that follows (not after CLOSE).
+	Expunge(ctx context.Context, uids *NumSet) (*ExpungeData, error)
+	// Search finds messages, in ascending order.
+	Search(ctx context.Context, req SearchRequest) (*SearchData, error)
+	// Poll writes what happened to the selected mailbox since the last Poll and
+	// advances the client's picture. With expunge false sequence numbers must not
+	// change, so removals wait, and so does everything that cannot be told
+	// before them (RFC 9051 §7.5.1). The session's own flag changes that
+	// Store or Fetch reported are not told again.
+	Poll(ctx context.Context, w *UpdateWriter, expunge bool) error
+	// Watch asks that changed be called, soon and from any goroutine, whenever a
+	// Poll would have something to write; nil ends it. changed does not block.
+	// Several changes may give one call.
+	Watch(changed func())
+
+	// Any state.
+
+	// Close ends the session with its connection; it is called once.
+	Close() error
+}
+
+// Exchange is the server side of one SASL exchange; sasl.Server is one.
+type Exchange interface {
+	// Next takes the client's response (nil when it sent no initial response) and
+	// returns the next challenge, or done. A challenge together with done is sent
+	// as a last round (RFC 9051 §6.2.2 has no success data of its own).
+	Next(ctx context.Context, response []byte) (challenge []byte, done bool, err error)
+	// Identity is who was proved, once Next was done without error.
+	Identity() string
+}
+
+// ConnInfo tells a Session who is connected.
+type ConnInfo struct {
+	// ID is unique in the process, for logs.
+	ID uint64
+	// Remote and Local are the ends of the connection.
+	Remote, Local net.Addr
+	// Secure tells whether the connection is under TLS; it turns true by STARTTLS.
+	Secure func() bool
+}
+
+// Flag is a set of system flags.
+type Flag uint8
+
+// The system flags of RFC 9051 §2.3.2, and \Recent of RFC 3501, which is
+// printed to clients that did not enable IMAP4rev2 and never stored by one.
+const (
+	Seen Flag = 1 << iota
+	Answered
+	Flagged
+	Deleted
+	Draft
+	Recent
+)
+
+// Range is a run of numbers, both ends included. In requests 0 stands for "*",
+// the largest number in use, and Start may lie after Stop; [Range.Resolve] puts
+// that right. In answers 0 < Start <= Stop.
+type Range struct{ Start, Stop uint32 }
+
+// NumSet names messages by sequence number or by UID, as ranges in the order of
+// the client, possibly overlapping: at most Limits.Ranges. The saved search
+// result "$" (RFC 9051 §6.4.4.1) arrives as the UIDs that it holds, with UID set
+// whatever the command was; it may then be empty.
+type NumSet struct {
+	UID    bool
+	Ranges []Range
+}
+
+// FetchItem is a set of FETCH data items that need no argument.
+type FetchItem uint16
+
+// The data items of RFC 9051 §6.4.5 and MODSEQ of RFC 7162 §3.1.5.
+const (
+	FetchUID FetchItem = 1 << iota
+	FetchFlags
+	FetchInternalDate
+	FetchSize
+	FetchEnvelope
+	FetchBody          // BODY without extension data
+	FetchBodyStructure // BODYSTRUCTURE
+	FetchModSeq
+)
+
+// FetchRequest is FETCH or UID FETCH. FetchUID is set when the command was a UID
+// FETCH; FetchModSeq when ChangedSince is.
+type FetchRequest struct {
+	Set      NumSet
+	Items    FetchItem
+	Sections []Section
+	// MarkSeen: one of the sections was asked for without PEEK.
+	MarkSeen bool
+	// ChangedSince leaves out messages whose mod-sequence is not above it, 0 none
+	// (RFC 7162 §3.1.4.1).
+	ChangedSince uint64
+}
+
+// SectionText says which octets of a part a [Section] names.
+type SectionText uint8
+
+// What can be named (RFC 9051 §6.4.5.1).
+const (
+	SectionAll             SectionText = iota // the whole message, or the body of a part
+	SectionHeader                             // HEADER: of the message or the message/rfc822 part
+	SectionHeaderFields                       // HEADER.FIELDS, with Fields
+	SectionHeaderFieldsNot                    // HEADER.FIELDS.NOT, with Fields
+	SectionBodyText                           // TEXT
+	SectionMIME                               // MIME, only with a Path
+)
+
+// SectionKind tells BODY[…] from the items of RFC 3516.
+type SectionKind uint8
+
+// The kinds of section.
+const (
+	BodySection       SectionKind = iota // BODY[…], also RFC822, RFC822.HEADER, RFC822.TEXT
+	BinarySection                        // BINARY[…]: transfer encoding removed
+	BinarySizeSection                    // BINARY.SIZE[…]: the size of that
+)
+
+// Section is one BODY, BINARY or BINARY.SIZE item of a FETCH.
+type Section struct {
+	Kind SectionKind
+	// Path holds part numbers, each at least 1, at most Limits.Depth of them.
+	Path []uint32
+	Text SectionText
+	// Fields are the header names of HEADER.FIELDS as the client wrote them.
+	Fields []string
+	// Partial: only Length octets from Offset were asked for.
+	Partial        bool
+	Offset, Length int64
+
+	label []byte // how the response names it, `BODY[1.MIME]<0>`
+}
+
+// SearchOp is the operation of one [SearchKey].
+type SearchOp uint8
+
+// The search keys. All others of RFC 9051 §6.4.4 and RFC 3501 §6.4.4 are made
+// from these: UNSEEN is Not(Flag Seen), NEW is And(Flag Recent, Not(Flag Seen)),
+// OLD is Not(Flag Recent).
+const (
+	SearchAll        SearchOp = iota
+	SearchAnd                 // all of Keys, of which there may be none
+	SearchOr                  // one of the two Keys
+	SearchNot                 // not the one in Keys
+	SearchSet                 // Set
+	SearchFlag                // Flag, one bit
+	SearchKeyword             // keyword Text, case-insensitive
+	SearchHeader              // header field Header contains Text; Text "" asks that it exists
+	SearchFrom                // Text in the From field's addresses and names, and so on
+	SearchTo                  //
+	SearchCc                  //
+	SearchBcc                 //
+	SearchSubject             //
+	SearchBody                // Text in the body
+	SearchText                // Text in header or body
+	SearchBefore              // internal date's day is before Date
+	SearchOn                  //
+	SearchSince               // on or after
+	SearchSentBefore          // Date: field, time and zone disregarded
+	SearchSentOn              //
+	SearchSentSince           //
+	SearchLarger              // Size
+	SearchSmaller             // Size
+	SearchModSeq              // mod-sequence at least ModSeq (RFC 7162 §3.1.5)
+)
+
+// SearchKey is a node of the search tree; depth is at most Limits.Depth, so
+// evaluating it may recurse.
+type SearchKey struct {
+	Op     SearchOp
+	Keys   []SearchKey
+	Set    NumSet
+	Flag   Flag
+	Header string
+	// Text is UTF-8 whatever the client's charset was.
+	Text string
+	// Date is midnight UTC of the day.
+	Date   time.Time
+	Size   int64
+	ModSeq uint64
+}
+
+// SearchReturn is the set of RETURN options (RFC 9051 §6.4.4).
+type SearchReturn uint8
+
+// The return options. A SEARCH without RETURN has ReturnAll.
+const (
+	ReturnMin SearchReturn = 1 << iota
+	ReturnMax
+	ReturnAll
+	ReturnCount
+	ReturnSave
+)
+
+// SearchRequest is SEARCH or UID SEARCH.
+type SearchRequest struct {
+	Key SearchKey
+	// Return tells what the client wants; a session may stop early when it is
+	// ReturnMin alone (with or without ReturnSave).
+	Return SearchReturn
+	// UID tells which number the client wants; SearchData.Add takes both.
+	UID bool
+	// ModSeq: the key uses MODSEQ, so the answer carries mod-sequences.
+	ModSeq bool
+}
+
+// SearchData gathers the answer to a Search.
+type SearchData struct {
+	all, uids []Range
+	count     uint32
+	min, max  uint32
+	minUID    uint32
+	maxUID    uint32
+	// Mod-sequences of the first and last message, and the highest of all.
+	minModSeq, maxModSeq, modSeq uint64
+	uid                          bool
+}
+
+// NewSearchData begins the answer to req.
+func NewSearchData(req *SearchRequest) *SearchData { return &SearchData{uid: req.UID} }
+
+// Add adds a message that matches; messages are added in ascending order. modseq
+// may be 0 when the request has no ModSeq.
+func (d *SearchData) Add(seq, uid uint32, modseq uint64) {
+	num := seq
+	if d.uid {
+		num = uid
+	}
+	if d.count == 0 {
+		d.min, d.minUID, d.minModSeq = num, uid, modseq
+	}
+	d.max, d.maxUID, d.maxModSeq = num, uid, modseq
+	d.modSeq = max(d.modSeq, modseq)
+	d.count++
+	d.all = AppendRange(d.all, num)
+	d.uids = AppendRange(d.uids, uid)
+}
+
+// StoreOp says what STORE does with the flags.
+type StoreOp uint8
+
+// The three forms of STORE (RFC 9051 §6.4.6).
+const (
+	StoreReplace StoreOp = iota
+	StoreAdd
+	StoreRemove
+)
+
+// StoreRequest is STORE or UID STORE.
+type StoreRequest struct {
+	Set      NumSet
+	Op       StoreOp
+	Flags    Flag
+	Keywords []string
+	// Conditional: messages whose mod-sequence is above UnchangedSince are left
+	// as they are and returned in StoreData.Modified (RFC 7162 §3.1.3).
+	Conditional    bool
+	UnchangedSince uint64
+}
+
+// StoreData answers a Store.
+type StoreData struct {
+	// Modified are the messages that failed UNCHANGEDSINCE, numbered like
+	// StoreRequest.Set (UIDs when Set.UID).
+	Modified []Range
+}
+
+// CopyData answers Copy and Move: the n-th UID of Source became the n-th of Dest
+// (RFC 9051 §7.1 COPYUID). Nothing copied leaves both empty.
+type CopyData struct {
+	UIDValidity  uint32
+	Source, Dest []Range
+}
+
+// ExpungeData answers an Expunge.
+type ExpungeData struct {
+	// HighestModSeq after the expunge; 0 when nothing was removed.
+	HighestModSeq uint64
+}
+
+// CreateRequest is CREATE.
+type CreateRequest struct {
+	Mailbox string
+	// SpecialUse are the uses that the client asked for (RFC 6154 §3).
+	SpecialUse MailboxAttr
+}
+
+// AppendRequest is APPEND, of one or several messages (RFC 3502).
+type AppendRequest struct {
+	Mailbox string
+	// UTF8: a message came as UTF8 literal; kept for the desk's own checks.
+	UTF8 bool
+}
+
+// AppendMessage is what precedes the octets of one appended message.
+type AppendMessage struct {
+	Flags    Flag
+	Keywords []string
+	// Date is the internal date; zero means now.
+	Date time.Time
+	// Size is exactly how many octets follow, at most Limits.Message.
+	Size int64
+	// Binary: the octets came as literal8 and may hold NUL (RFC 3516 §4.4).
+	Binary bool
+}
+
+// Appender takes the messages of one APPEND and stores all or none.
+type Appender interface {
+	// Message begins the next message; the writer before it is finished. It fails
+	// early (Full, Invalid) before the octets are asked for. The writer gets
+	// Size octets in pieces and keeps no piece.
+	Message(ctx context.Context, m AppendMessage) (io.Writer, error)
+	// Commit stores all messages and returns when they are on stable storage.
+	Commit(ctx context.Context) (*AppendData, error)
+	// Abort gives up; it may follow Commit and then does nothing.
+	Abort()
+}
+
+// AppendData answers an Append (RFC 9051 §7.1 APPENDUID). UIDs may be empty when
+// the user may not know them.
+type AppendData struct {
+	UIDValidity uint32
+	UIDs        []Range
+}
+
+// SelectRequest is SELECT or EXAMINE.
+type SelectRequest struct {
+	Mailbox  string
+	ReadOnly bool
+	// CondStore: the client asked for mod-sequences (RFC 7162 §3.1.8) or had
+	// enabled them.
+	CondStore bool
+}
+
+// SelectData describes the mailbox that was selected.
+type SelectData struct {
+	// Name is the mailbox's name, Attrs what LIST would say of it.
+	Name  string
+	Attrs MailboxAttr
+	// Messages is how many sequence numbers there are, Recent how many are \Recent.
+	Messages, Recent uint32
+	// FirstUnseen is the first sequence number without \Seen, 0 none.
+	FirstUnseen          uint32
+	UIDNext, UIDValidity uint32
+	// HighestModSeq is at least 1.
+	HighestModSeq uint64
+	// Keywords in use in the mailbox.
+	Keywords []string
+	// ReadOnly: the user may not change it, whatever was asked.
+	ReadOnly bool
+	// Permanent are the system flags that the user may change, NewKeywords whether
+	// new keywords may be made. Both are ignored when ReadOnly.
+	Permanent   Flag
+	NewKeywords bool
+}
+
+// MailboxAttr is a set of LIST attributes.
+type MailboxAttr uint32
+
+// The attributes of RFC 9051 §7.3.1 that a session knows; those about children and
+// subscription are the engine's. The special uses are of RFC 6154 §2 and RFC 8457.
+const (
+	AttrNoSelect MailboxAttr = 1 << iota
+	AttrNoInferiors
+	AttrNonExistent // only known by its subscription
+	AttrMarked
+	AttrUnmarked
+	AttrRemote
+	UseAll
+	UseArchive
+	UseDrafts
+	UseFlagged
+	UseJunk
+	UseSent
+	UseTrash
+	UseImportant
+
+	specialUse = UseAll | UseArchive | UseDrafts | UseFlagged | UseJunk | UseSent | UseTrash | UseImportant
+)
+
+// Mailbox is one name that LIST may show.
+type Mailbox struct {
+	Name       string
+	Attrs      MailboxAttr
+	Subscribed bool
+}
+
+// Namespace is a prefix under which mailboxes live.
+type Namespace struct{ Prefix string }
+
+// Namespaces are the user's own, those of other users and the shared ones.
+type Namespaces struct{ Personal, Other, Shared []Namespace }
+
+// StatusItem is a set of STATUS items.
+type StatusItem uint16
+
+// The items of RFC 9051 §6.3.11, RFC 3501 (RECENT) and RFC 7162 §3.1.7.
+const (
+	StatusMessages StatusItem = 1 << iota
+	StatusUIDNext
+	StatusUIDValidity
+	StatusUnseen
+	StatusDeleted
+	StatusSize
+	StatusRecent
+	StatusHighestModSeq
+)
+
+// StatusData holds the values of the items that were asked for.
+type StatusData struct {
+	Messages, UIDNext, UIDValidity, Unseen, Deleted, Recent uint32
+	Size                                                    int64
+	HighestModSeq                                           uint64
+}
