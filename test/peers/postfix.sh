@@ -1,8 +1,9 @@
-# Postfix 3.7. postfix_up NAME PORT TRANSPORT: mail for bench.test goes to
+# Postfix 3.7. postfix_up NAME PORT TRANSPORT [SETTING...]: mail for bench.test goes to
 # TRANSPORT, mail for relay.test by SMTP to the load generator's sink.
 
 postfix_up() {
-	local name=$1 port=$2 transport=$3 root=$dir/$1 etc=$dir/$1/etc u
+	local name=$1 port=$2 transport=$3 root=$dir/$1 etc=$dir/$1/etc u setting
+	shift 3
 	mkdir -p "$etc" "$root/spool" "$root/data"
 	chown postfix "$root/data"
 	all_users | while read -r u; do echo "$u@$domain x"; done >"$etc/users"
@@ -70,6 +71,12 @@ postfix_up() {
 		scache unix - - n - 1 scache
 		postlog unix-dgram n - n - 1 postlogd
 	CONF
+	for setting; do
+		case $setting in
+		"$host:"*) echo "$setting" >>"$etc/master.cf" ;;
+		*) echo "$setting" >>"$etc/main.cf" ;;
+		esac
+	done
 	start "$name" /usr/sbin/postfix -c "$etc" start
 	started "$name" "$root/spool/pid/master.pid"
 	listens "$port"

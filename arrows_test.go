@@ -1,0 +1,484 @@
+package postino_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/postino-mail/postino"
+
+// Everyone may import the root package and metric; these are the groups that
+// the table below is made of.
+var (
+	store    = []string{"kv", "blob", "vfs"}
+	ground   = append([]string{"message", "dns", "story"}, store...)
+	knowHow  = []string{"mailauth", "tlspolicy", "sasl", "certs"}
+	engines  = []string{"smtp", "imap", "pop3", "jmap", "managesieve"}
+	work     = []string{"queue", "mailbox", "directory", "sieve", "spam", "pec", "reports"}
+	desks    = []string{"receive", "submit", "deliver", "relay", "imapd", "jmapd", "httpd"}
+	forWire  = join([]string{"message", "dns"}, knowHow)
+	forWork  = join(ground, knowHow)
+	forDesks = join(ground, knowHow, engines, work)
+)
+
+// arrows is the table of allowed imports: package → what it may import of this
+// module, besides the root package and metric. A package that is not here does
+// not exist. All arrows point down a floor; on the ground and for the pure
+// packages they are fewer than the floors would allow.
+var arrows = map[string][]string{
+	// Floor 0, ground.
+	".":         {},
+	"metric":    {},
+	"message":   {},
+	"dns":       {},
+	"vfs":       {},
+	"kv":        {},
+	"kv/lsm":    {"kv", "vfs"},
+	"kv/pg":     {"kv"},
+	"kv/kvtest": {"kv"},
+	"blob":      {"kv", "vfs"},
+	"story":     {"kv"}, // the events of a message are stored beside it, whoever tells them
+
+	// Floor 1, know-how: rules of the standards, no storage.
+	"mailauth":  {"message", "dns"},
+	"tlspolicy": {"message", "dns"},
+	"sasl":      {},
+	"certs":     {"dns"},
+
+	// Floor 2, engines: wire, no storage.
+	"smtp":        forWire,
+	"imap":        forWire,
+	"pop3":        forWire,
+	"jmap":        forWire,
+	"managesieve": forWire,
+
+	// Floor 2, work: mail logic, no wire.
+	"queue":     forWork,
+	"mailbox":   forWork,
+	"directory": forWork,
+	"sieve":     {"message"}, // returns a plan, performs nothing
+	"spam":      forWork,
+	"pec":       {"message"}, // pure decisions
+	"reports":   forWork,
+
+	// Floor 3, desks: where engines and work meet.
+	"receive": forDesks,
+	"submit":  forDesks,
+	"deliver": forDesks,
+	"relay":   forDesks,
+	"imapd":   forDesks,
+	"jmapd":   forDesks,
+	"httpd":   join(forDesks, []string{"web"}),
+
+	// Floor 4, wiring.
+	"config":      {},
+	"app":         join(forDesks, desks, []string{"config", "kv/lsm", "kv/pg"}),
+	"cmd/postino": {"app"},
+
+	// Beside.
+	"web":          {},
+	"test/interop": {}, // drives the built program from outside
+	"test/script":  join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
+	"test/crash":   join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
+	"test/sim":     join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
+}
+
+// exceptions are arrows against the table, "from → to", each with its reason.
+var exceptions = map[string]string{}
+
+// testArrows are what _test.go files may import beyond the table of their
+// package. Engines and know-how get nothing: their tests have no storage either.
+func testArrows(dir string) []string {
+	dir = owner(dir)
+	switch {
+	case slices.Contains(engines, dir), slices.Contains(knowHow, dir), dir == "sieve", dir == "pec":
+		return nil
+	case slices.Contains(work, dir), slices.Contains(desks, dir), dir == "story", dir == "blob", strings.HasPrefix(dir, "kv"):
+		return []string{"kv", "kv/lsm", "kv/kvtest", "blob", "vfs"}
+	}
+	return nil
+}
+
+// modules says which rooms may use which third-party code (test files are free
+// to use more). What is not here is not a dependency of the product.
+var modules = map[string][]string{
+	"github.com/cockroachdb/pebble/v2":           {"kv/lsm", "vfs"},
+	"github.com/prometheus/client_golang":        {"metric"},
+	"github.com/miekg/dns":                       {"dns"},
+	"github.com/go-crypt/crypt":                  {"directory"},
+	"github.com/alecthomas/kong":                 {"cmd/postino"},
+	"github.com/pelletier/go-toml/v2":            {"config"},
+	"github.com/coreos/go-systemd/v22":           {"app", "cmd/postino"},
+	"github.com/saintfish/chardet":               {"message"},
+	"github.com/klauspost/compress":              {"blob", "imap", "vfs", "kv/lsm"},
+	"github.com/maypok86/otter/v2":               {"dns", "mailbox", "directory", "blob", "tlspolicy", "mailauth"},
+	"golang.org/x/net/idna":                      {"*"},
+	"golang.org/x/net/html":                      {"message", "spam"},
+	"golang.org/x/net/publicsuffix":              {"mailauth"},
+	"golang.org/x/text":                          {"*"},
+	"golang.org/x/sync":                          {"*"},
+	"golang.org/x/time/rate":                     {"*"},
+	"golang.org/x/sys":                           {"vfs", "app", "cmd/postino"},
+	"golang.org/x/crypto":                        {"directory", "sasl", "certs"},
+	"pgregory.net/rapid":                         {"kv/kvtest"},
+	"github.com/emersion/go-imap/v2":             {},
+	"github.com/rogpeppe/go-internal/testscript": {},
+	"github.com/jackc/pgx/v5":                    {"kv/pg", "directory"},
+	"github.com/go-sql-driver/mysql":             {"directory"},
+	"modernc.org/sqlite":                         {"directory"},
+	"database/sql":                               {"kv/pg", "directory"},
+}
+
+// rooms that may do what is forbidden elsewhere. Paths cover what is below them.
+var (
+	usesEnvironment = []string{"cmd"}
+	usesFiles       = []string{"vfs", "config", "web", "cmd"}
+	listens         = []string{"app"}
+	sleeps          = []string{"test/interop", "test/crash"} // real processes have no fake clock
+)
+
+// packageComment names the file with the package comment where it is not doc.go.
+var packageComment = map[string]string{
+	".":  "postino.go", // the words themselves are what a newcomer opens first
+	"kv": "kv.go",      // a contract of one file
+}
+
+// fileExceptions are single files that may use the OS file system, with the reason.
+var fileExceptions = map[string]string{
+	"app/control.go": "the name of a Unix socket is bound, removed and protected by the kernel; vfs has no sockets",
+}
+
+// blank imports allowed beside embed, "package → path", with the reason.
+var blankImports = map[string]string{}
+
+// banned functions: import path → names. "*" is the import itself.
+var (
+	environment = map[string][]string{
+		"flag": {"*"},
+		"os":   {"Args", "Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv"},
+	}
+	files = map[string][]string{
+		"os": {
+			"Open", "OpenFile", "OpenRoot", "OpenInRoot", "Create", "CreateTemp", "MkdirTemp", "ReadFile", "WriteFile",
+			"ReadDir", "Mkdir", "MkdirAll", "Remove", "RemoveAll", "Rename", "Stat", "Lstat", "Chmod", "Chown", "Chtimes",
+			"Truncate", "Link", "Symlink", "Readlink", "DirFS", "CopyFS", "Chdir", "Getwd",
+		},
+		"io/ioutil":     {"*"},
+		"path/filepath": {"Walk", "WalkDir", "Glob", "EvalSymlinks"},
+		"crypto/tls":    {"LoadX509KeyPair"},
+	}
+	listening = map[string][]string{
+		"net": {
+			"Listen", "ListenConfig", "ListenIP", "ListenMulticastUDP", "ListenPacket", "ListenTCP", "ListenUDP",
+			"ListenUnix", "ListenUnixgram", "FileListener",
+		},
+		"crypto/tls": {"Listen"},
+		"net/http":   {"ListenAndServe", "ListenAndServeTLS"},
+	}
+)
+
+// source is one parsed Go file.
+type source struct {
+	name string // path from the root, with slashes
+	dir  string
+	test bool
+	file *ast.File
+	fset *token.FileSet
+}
+
+func (s *source) errorf(t *testing.T, at token.Pos, format string, args ...any) {
+	t.Helper()
+	t.Errorf("%s:%d: %s", s.name, s.fset.Position(at).Line, fmt.Sprintf(format, args...))
+}
+
+// sources parses every Go file of this module; other modules below the root,
+// testdata and hidden directories are not part of it.
+func sources(t *testing.T) []*source {
+	t.Helper()
+	var all []*source
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != "." {
+			_, other := os.Stat(filepath.Join(name, "go.mod"))
+			if base := d.Name(); base[0] == '.' || base[0] == '_' || base == "testdata" || base == "node_modules" || other == nil {
+				return filepath.SkipDir
+			}
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		name = filepath.ToSlash(name)
+		all = append(all, &source{
+			name: name, dir: path.Dir(name), test: strings.HasSuffix(name, "_test.go"), file: f, fset: fset,
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 {
+		t.Fatal("no Go files found")
+	}
+	return all
+}
+
+// TestArrows holds rules 1 to 4 of the design: who may import whom.
+func TestArrows(t *testing.T) {
+	unknown := map[string]bool{}
+	for _, s := range sources(t) {
+		if _, ok := arrows[owner(s.dir)]; !ok {
+			if !unknown[s.dir] {
+				t.Errorf("package %s is not in the table of arrows", s.dir)
+			}
+			unknown[s.dir] = true
+			continue
+		}
+		for _, spec := range s.file.Imports {
+			to, _ := strconv.Unquote(spec.Path.Value)
+			switch {
+			case to == module || strings.HasPrefix(to, module+"/"):
+				checkArrow(t, s, spec, strings.TrimPrefix(strings.TrimPrefix(to, module), "/"))
+			case !s.test:
+				checkModule(t, s, spec, to)
+			}
+		}
+	}
+}
+
+func checkArrow(t *testing.T, s *source, spec *ast.ImportSpec, to string) {
+	t.Helper()
+	if to == "" || to == "metric" || owner(to) == owner(s.dir) {
+		return
+	}
+	if to != owner(to) {
+		s.errorf(t, spec.Pos(), "%s imports %s, which is internal to %s", s.dir, to, owner(to))
+		return
+	}
+	allowed := arrows[owner(s.dir)]
+	if s.test {
+		allowed = join(allowed, testArrows(s.dir))
+	}
+	if !slices.Contains(allowed, to) && exceptions[s.dir+" → "+to] == "" {
+		s.errorf(t, spec.Pos(), "%s must not import %s", s.dir, to)
+	}
+}
+
+func checkModule(t *testing.T, s *source, spec *ast.ImportSpec, to string) {
+	t.Helper()
+	best := ""
+	for m := range modules {
+		if (to == m || strings.HasPrefix(to, m+"/")) && len(m) > len(best) {
+			best = m
+		}
+	}
+	first, _, _ := strings.Cut(to, "/")
+	switch {
+	case best == "" && !strings.Contains(first, "."): // the standard library
+	case best == "":
+		s.errorf(t, spec.Pos(), "%s is not in the list of third-party modules", to)
+	case !slices.Contains(modules[best], owner(s.dir)) && !slices.Contains(modules[best], "*"):
+		s.errorf(t, spec.Pos(), "%s must not import %s; only %s may", s.dir, to, strings.Join(modules[best], ", "))
+	}
+}
+
+// TestTable keeps the table itself honest: it names only packages that it knows.
+func TestTable(t *testing.T) {
+	for from, list := range arrows {
+		for _, to := range list {
+			if _, ok := arrows[to]; !ok {
+				t.Errorf("arrow %s → %s leads nowhere", from, to)
+			}
+		}
+	}
+	for _, e := range join(engines, knowHow) {
+		for _, s := range append([]string{"story"}, store...) {
+			if slices.Contains(arrows[e], s) {
+				t.Errorf("%s is an engine or know-how: no %s", e, s)
+			}
+		}
+	}
+	for rule, reason := range union(exceptions, blankImports, fileExceptions) {
+		if len(reason) < 10 {
+			t.Errorf("exception %q has no reason", rule)
+		}
+	}
+}
+
+// TestPackageComments wants a doc.go with the package comment in every package.
+func TestPackageComments(t *testing.T) {
+	has := map[string]bool{}
+	for _, s := range sources(t) {
+		want := "doc.go"
+		if f, ok := packageComment[s.dir]; ok {
+			want = f
+		}
+		ok := path.Base(s.name) == want && len(strings.TrimSpace(s.file.Doc.Text())) > 40
+		has[s.dir] = has[s.dir] || ok
+	}
+	for _, dir := range slices.Sorted(maps.Keys(has)) {
+		if !has[dir] {
+			t.Errorf("package %s has no doc.go with a package comment", dir)
+		}
+	}
+}
+
+// TestNoEffectsOfImport holds rule 5: no init functions, no blank imports.
+func TestNoEffectsOfImport(t *testing.T) {
+	for _, s := range sources(t) {
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+				s.errorf(t, f.Pos(), "init function")
+			}
+		}
+		for _, spec := range s.file.Imports {
+			if spec.Name == nil || spec.Path.Value == `"embed"` {
+				continue
+			}
+			to, _ := strconv.Unquote(spec.Path.Value)
+			if spec.Name.Name == "_" && blankImports[s.dir+" → "+to] == "" {
+				s.errorf(t, spec.Pos(), "blank import of %s", to)
+			}
+			if spec.Name.Name == "." {
+				s.errorf(t, spec.Pos(), "dot import of %s", to)
+			}
+		}
+	}
+}
+
+// TestWorldComesIn holds rule 4: environment, files and sockets are used in few
+// rooms; all others get them as parameters. Tests are exempt.
+func TestWorldComesIn(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		if !below(s.dir, usesEnvironment) {
+			forbid(t, s, environment, "flags and environment are read in cmd only")
+		}
+		if !below(s.dir, usesFiles) && fileExceptions[s.name] == "" {
+			forbid(t, s, files, "the OS file system is reached through vfs")
+		}
+		if !below(s.dir, listens) {
+			forbid(t, s, listening, "only app opens listening sockets")
+		}
+	}
+}
+
+// TestNoSleepingTests: a test that sleeps on the real clock is slow and flaky.
+// Inside a synctest bubble the clock is fake; a helper that is only called there
+// says "synctest bubble" in its comment.
+func TestNoSleepingTests(t *testing.T) {
+	for _, s := range sources(t) {
+		if !s.test || below(s.dir, sleeps) {
+			continue
+		}
+		timeName, synctest := localName(s.file, "time"), localName(s.file, "testing/synctest")
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && strings.Contains(f.Doc.Text(), "synctest bubble") {
+				continue
+			}
+			ast.Inspect(d, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok {
+					return true
+				}
+				if isCall(call, synctest, "Test", "Run") {
+					return false // fake time below here
+				}
+				if isCall(call, timeName, "Sleep") {
+					s.errorf(t, call.Pos(), "time.Sleep outside of a synctest bubble")
+				}
+				return true
+			})
+		}
+	}
+}
+
+// forbid reports every use of the banned names in a file.
+func forbid(t *testing.T, s *source, banned map[string][]string, why string) {
+	t.Helper()
+	for from, names := range banned {
+		local := localName(s.file, from)
+		if local == "" {
+			continue
+		}
+		if names[0] == "*" {
+			s.errorf(t, s.file.Package, "imports %s: %s", from, why)
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == local && x.Obj == nil && slices.Contains(names, sel.Sel.Name) {
+				s.errorf(t, sel.Pos(), "%s.%s: %s", from, sel.Sel.Name, why)
+			}
+			return true
+		})
+	}
+}
+
+// localName is the name under which a file knows an import, empty when it does not.
+func localName(f *ast.File, from string) string {
+	for _, spec := range f.Imports {
+		if spec.Path.Value != strconv.Quote(from) {
+			continue
+		}
+		if spec.Name != nil {
+			return spec.Name.Name
+		}
+		return path.Base(from)
+	}
+	return ""
+}
+
+func isCall(call *ast.CallExpr, pkg string, names ...string) bool {
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || pkg == "" {
+		return false
+	}
+	x, ok := sel.X.(*ast.Ident)
+	return ok && x.Name == pkg && slices.Contains(names, sel.Sel.Name)
+}
+
+// owner is the package that an internal package belongs to, or dir itself.
+func owner(dir string) string {
+	if dir, _, ok := strings.Cut(dir, "/internal"); ok {
+		return dir
+	}
+	return dir
+}
+
+// below tells whether dir is one of the roots or lies under one.
+func below(dir string, roots []string) bool {
+	return slices.ContainsFunc(roots, func(r string) bool { return dir == r || strings.HasPrefix(dir, r+"/") })
+}
+
+func join(lists ...[]string) []string { return slices.Concat(lists...) }
+
+func union(all ...map[string]string) map[string]string {
+	m := map[string]string{}
+	for _, one := range all {
+		maps.Copy(m, one)
+	}
+	return m
+}
