@@ -1,0 +1,80 @@
+package directory
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/kv"
+)
+
+// maxInvented bounds the users that AcceptAny makes, so that a test that sends
+// to random addresses for ever does not fill the memory.
+const maxInvented = 100_000
+
+// inventedDomain is given to user names and recipients without one.
+const inventedDomain = "localhost"
+
+// invent creates the user that an unknown address wants and resolves it.
+func (d *Directory) invent(ctx context.Context, a postino.Address) (Resolution, error) {
+	if a.Domain == "" {
+		a.Domain = inventedDomain
+	}
+	base, detail := a, ""
+	if user, rest, ok := (Domain{}).split(a.Local); ok {
+		base.Local, detail = user, rest
+	}
+	u, err := d.findOrAdd(ctx, base)
+	if err != nil {
+		return Resolution{Local: true}, err
+	}
+	return Resolution{Local: true, Targets: []Target{{Account: u.ID, User: u.Address, Detail: detail}}}, nil
+}
+
+// findOrAdd returns the user at an address, made on the fly if need be.
+func (d *Directory) findOrAdd(ctx context.Context, a postino.Address) (User, error) {
+	for {
+		u, err := d.User(ctx, a)
+		if !postino.Is(err, postino.NotFound) {
+			return u, err
+		}
+		full := false
+		err = d.view(ctx, func(r kv.Reader) error {
+			last, err := getNumber(r, key('i'))
+			full = last >= maxInvented
+			return err
+		})
+		if err != nil {
+			return User{}, err
+		}
+		if full {
+			return User{}, postino.E(postino.Full, "add user", name(a), errors.New("too many users were made on the fly"))
+		}
+		u, err = d.addUser(ctx, "add user", record{User: User{
+			Address: postino.Address{Local: fold(a.Local), Domain: a.Domain},
+			Created: time.Now().UTC().Truncate(time.Second),
+		}})
+		if !postino.Is(err, postino.Conflict) { // else somebody was faster
+			return u, err
+		}
+	}
+}
+
+// acceptLogin lets in whoever knows the one password, without delays.
+func (d *Directory) acceptLogin(ctx context.Context, c Credentials) (User, error) {
+	want := d.opts.AcceptAny.Password
+	if want != "" && subtle.ConstantTimeCompare([]byte(want), []byte(c.Password)) != 1 {
+		return User{}, refuse(postino.Denied, ErrCredentials)
+	}
+	name := c.User
+	a, ok := parseUser(name)
+	if !ok {
+		a, ok = parseUser(name + "@" + inventedDomain)
+	}
+	if !ok {
+		return User{}, refuse(postino.Denied, ErrCredentials)
+	}
+	return d.findOrAdd(ctx, a)
+}

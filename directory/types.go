@@ -1,0 +1,155 @@
+package directory
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/metric"
+)
+
+// Limits that are part of the stored format or of the promise of a resolution.
+const (
+	MaxTargets      = 1000 // mailboxes that one address leads to, targets of one alias
+	MaxDepth        = 10   // steps from an address to a mailbox
+	MaxAppPasswords = 64   // app passwords of one user
+	MaxPassword     = 1024 // octets of a password
+	MinPassword     = 8    // characters of a password that is set
+	maxText         = 255  // octets of a name
+)
+
+// DefaultSeparator parts the local part from the sub-address in domains that do
+// not say otherwise; NoSeparator turns sub-addressing off.
+const (
+	DefaultSeparator = "+"
+	NoSeparator      = "none"
+)
+
+// Domain is a domain whose mail is delivered here.
+type Domain struct {
+	// Name is in lower-case A-labels.
+	Name string
+	// CatchAll gets the mail of unknown local parts; zero: they are refused.
+	CatchAll postino.Address
+	// Separator begins a sub-address: empty for DefaultSeparator, NoSeparator,
+	// or one of + - _ = #.
+	Separator string
+	// Disabled keeps the domain ours but denies its recipients and logins.
+	Disabled bool
+}
+
+// Role is what a user may administer.
+type Role uint8
+
+// The roles.
+const (
+	RoleUser Role = iota
+	RoleAdmin
+)
+
+// User is an account with its own mailbox.
+type User struct {
+	// ID is the account, 1 or more, never reused.
+	ID uint64
+	// Address is the user's own address, as it is shown.
+	Address postino.Address
+	// Name is the display name and Language a BCP 47 tag; both may be empty.
+	Name, Language string
+	Role           Role
+	// Quota is in octets; 0 stands for the default of the mailbox room.
+	Quota int64
+	// Disabled users cannot log in; their mail is still delivered.
+	Disabled bool
+	Created  time.Time
+}
+
+// NewUser is what AddUser makes a user from.
+type NewUser struct {
+	Address postino.Address
+	// Password may be empty: then only app passwords log in.
+	Password       string
+	Name, Language string
+	Role           Role
+	Quota          int64
+	Disabled       bool
+}
+
+// Alias is an address that leads to others.
+type Alias struct {
+	// Address with an empty Local stands for all addresses of the domain that
+	// are neither user nor alias; its targets then have an empty Local too and
+	// get the local part that was written.
+	Address postino.Address
+	// Targets are 1 to MaxTargets addresses of this directory.
+	Targets []postino.Address
+}
+
+// Services is the set of services that an app password opens.
+type Services uint8
+
+// The services.
+const (
+	ServiceSMTP Services = 1 << iota
+	ServiceIMAP
+	ServicePOP3
+	AllServices = ServiceSMTP | ServiceIMAP | ServicePOP3
+)
+
+// AppPassword is one random password of a device or program. The secret itself
+// is shown once, when it is made.
+type AppPassword struct {
+	ID       uint64 // unique within the user
+	Name     string
+	Services Services
+	Created  time.Time
+	// LastUse is exact to an hour; zero when never used.
+	LastUse time.Time
+}
+
+// AccountHooks let other rooms keep their part of an account in step: they run
+// inside the transaction that creates, changes or removes a user. Every field
+// may be nil. A hook may run again when its transaction does.
+type AccountHooks struct {
+	// Scopes names what the other hooks depend on for an account.
+	Scopes func(id uint64) []kv.Scope
+	Create func(tx kv.Tx, u User) error
+	Change func(tx kv.Tx, before, after User) error
+	Remove func(tx kv.Tx, u User) error
+}
+
+// AcceptAny makes a directory for development: every domain is local, and
+// recipients and logins that do not exist are created on the fly.
+type AcceptAny struct {
+	// Password is what logins must give; empty accepts any.
+	Password string
+}
+
+// Argon2 is the cost of a password hash (RFC 9106 §4). Zero fields are 19,456
+// KiB, 2 passes, 1 lane (AU1).
+type Argon2 struct{ MemoryKiB, Time, Threads int }
+
+// Options are the parameters of a directory; the zero value is fit for use.
+type Options struct {
+	Logger    *slog.Logger     // nil discards
+	Metrics   *metric.Registry // nil counts nothing
+	Accounts  AccountHooks
+	AcceptAny *AcceptAny // nil outside development
+	Argon2    Argon2
+	// Hashes run at once and HashQueue wait; more get Transient. Zero means
+	// GOMAXPROCS and 64.
+	Hashes, HashQueue int
+	Failures          FailureLimits
+}
+
+// String names the services as lists show them, "smtp imap".
+func (s Services) String() string {
+	text := ""
+	for i, n := range [...]string{"smtp", "imap", "pop3"} {
+		if s&(1<<i) != 0 {
+			text += " " + n
+		}
+	}
+	return strings.TrimPrefix(text, " ")
+}
