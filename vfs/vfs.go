@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"math/rand/v2"
+	"runtime"
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -143,6 +144,41 @@ func MkdirAll(fsys FS, dir string) error {
 		if err := SyncDir(fsys, fsys.PathDir(made[i])); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Allocate makes a file that takes up size octets on the disk, with any
+// content, and makes it durable.
+func Allocate(fsys FS, name string, size int64) error {
+	f, err := fsys.Create(name, Category)
+	if err != nil {
+		return err
+	}
+	// Elsewhere than on Linux Preallocate does nothing.
+	if runtime.GOOS != "linux" || f.Preallocate(0, size) != nil {
+		err = fill(f, size)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, fsys.Remove(name))
+	}
+	return SyncDir(fsys, fsys.PathDir(name))
+}
+
+// fill writes size octets that a compressing file system cannot save.
+func fill(f File, size int64) error {
+	rng := rand.NewChaCha8([32]byte{})
+	buf := make([]byte, 1<<20)
+	for size > 0 {
+		b := buf[:min(size, int64(len(buf)))]
+		_, _ = rng.Read(b)
+		if _, err := f.Write(b); err != nil {
+			return err
+		}
+		size -= int64(len(b))
 	}
 	return nil
 }
