@@ -1,0 +1,374 @@
+package smtp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// Conn is one connection, as far as a [Session] may know it. Its methods are
+// for the connection's own goroutine: call them from Session, Transaction and
+// Sink methods only.
+type Conn struct {
+	wire
+	srv     *Server
+	raw     net.Conn // the transport below TLS
+	ctx     context.Context
+	cancel  context.CancelFunc
+	remote  netip.Addr
+	trusted bool
+	started time.Time
+
+	tls      *tls.ConnectionState // nil in clear
+	session  Session
+	hello    string
+	esmtp    bool
+	identity string
+	tx       transaction
+
+	faults   int       // permanent errors since the last accepted message
+	idle     int       // commands since the last mail progress
+	mails    int       // MAIL commands
+	promoted bool      // no longer among the gate's open connections
+	refusal  *Reply    // answers all but QUIT once the session was refused
+	until    time.Time // end of the AUTH exchange; zero outside
+	state    state
+}
+
+// state says how the dialogue goes on.
+type state uint8
+
+const (
+	talking  state = iota
+	closing        // replies are flushed, then the connection is closed
+	dropping       // the same, and what the client still sends is thrown away
+)
+
+func newConn(s *Server, ctx context.Context, cancel context.CancelFunc, nc net.Conn) *Conn {
+	c := &Conn{srv: s, raw: nc, ctx: ctx, cancel: cancel, started: time.Now()}
+	c.wire.init(nc, &s.pool)
+	if a, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
+		c.remote = a.Addr().Unmap().WithZone("")
+		c.trusted = s.opts.Trusted != nil && s.opts.Trusted(c.remote)
+	}
+	return c
+}
+
+// RemoteAddr is the client's transport address.
+func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
+
+// LocalAddr is the address that the client connected to.
+func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+
+// Remote is the client's IP address, IPv4 unmapped, without zone; the zero
+// Addr when the transport has none.
+func (c *Conn) Remote() netip.Addr { return c.remote }
+
+// Trusted tells whether Options.Trusted lists the client.
+func (c *Conn) Trusted() bool { return c.trusted }
+
+// TLS describes the TLS session; nil in clear. The caller must not change it.
+func (c *Conn) TLS() *tls.ConnectionState { return c.tls }
+
+// Hello is the name of the last accepted EHLO or HELO; empty before.
+func (c *Conn) Hello() (name string, esmtp bool) { return c.hello, c.esmtp }
+
+// Identity is who authenticated; empty before.
+func (c *Conn) Identity() string { return c.identity }
+
+// Hostname is Options.Hostname.
+func (c *Conn) Hostname() string { return c.srv.opts.Hostname }
+
+// Started is when the connection was accepted.
+func (c *Conn) Started() time.Time { return c.started }
+
+// Protocol is the keyword for "with" of the Received field: RFC 3848 §1 and,
+// for transactions with SMTPUTF8, RFC 6531 §4.3.
+func (c *Conn) Protocol(utf8 bool) string {
+	name := "ESMTP"
+	switch {
+	case utf8:
+		name = "UTF8SMTP"
+	case !c.esmtp:
+		return "SMTP"
+	}
+	if c.tls != nil {
+		name += "S"
+	}
+	if c.identity != "" {
+		name += "A"
+	}
+	return name
+}
+
+// serve runs the whole dialogue.
+func (c *Conn) serve() {
+	log := c.srv.log
+	if limit := c.srv.gate.admit(c.remote, c.trusted, c.started); limit != "" {
+		log.refused(c, limit)
+		if !c.srv.opts.ImplicitTLS {
+			c.raw.SetDeadline(c.started.Add(time.Second))
+			c.out = replyTooMany.appendTo(c.out)
+			c.flush()
+		}
+		c.raw.Close()
+		return
+	}
+	log.opened()
+	defer func() {
+		c.srv.gate.leave(c.remote, c.trusted, c.promoted)
+		log.closed(c)
+	}()
+	defer c.raw.Close()
+	defer c.guard(c.endSession)
+	c.guard(c.dialogue)
+	c.hangUp()
+}
+
+// guard runs f; a panic ends this connection only (G4).
+func (c *Conn) guard(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.srv.log.panicked(c, v)
+			c.out, c.state = replyLocal.appendTo(c.slot[:0]), closing
+		}
+	}()
+	f()
+}
+
+// endSession closes the transaction and the session, each once, and the second
+// even if the first panics.
+func (c *Conn) endSession() {
+	s := c.session
+	c.session = nil
+	if s != nil {
+		defer s.Close()
+	}
+	c.endTransaction()
+}
+
+// dialogue greets and then answers commands until the state changes.
+func (c *Conn) dialogue() {
+	if c.srv.opts.ImplicitTLS {
+		if err := c.handshake(); err != nil {
+			return
+		}
+	}
+	c.greet()
+	for c.state == talking {
+		if c.srv.draining.Load() && !c.tx.open() {
+			c.fail(errDraining)
+			return
+		}
+		line, err := c.readLine(c.commandTimeout())
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		c.command(line)
+	}
+}
+
+// hangUp sends what is still to be said and closes in the way of the state.
+func (c *Conn) hangUp() {
+	defer c.release()
+	if c.state == talking {
+		return
+	}
+	c.raw.SetDeadline(time.Now().Add(closeTime))
+	if c.flush() != nil {
+		return
+	}
+	if t, ok := c.conn.(*tls.Conn); ok {
+		t.CloseWrite()
+	}
+	if c.state == dropping {
+		c.grow()
+		linger(c.raw, c.srv.lim.MessageBytes, c.big[:])
+	}
+}
+
+// closeTime is how long the last replies may take.
+const closeTime = 5 * time.Second
+
+var errDraining = errors.New("server is stopping")
+
+// fail ends the dialogue for a failure to read.
+func (c *Conn) fail(err error) {
+	switch {
+	case errors.Is(err, errDraining):
+		c.end(closing, &Reply{421, "4.3.2", c.srv.opts.Hostname + " Service shutting down"})
+	case errors.Is(err, errLineTooLong):
+		c.drop(replyLineTooLong)
+	case errors.Is(err, errBareLine):
+		c.drop(replyBareLine)
+	case errors.Is(err, errTooSlow):
+		c.drop(&Reply{421, "4.4.2", c.srv.opts.Hostname + " Data comes too slowly"})
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.end(closing, &Reply{421, "4.4.2", c.srv.opts.Hostname + " Timeout"})
+	default: // the client is gone: as if it had said QUIT (RFC 5321 §4.1.1.5)
+		c.state, c.out = closing, c.slot[:0]
+	}
+}
+
+// end says r as the last reply.
+func (c *Conn) end(how state, r *Reply) {
+	c.out = r.appendTo(c.out)
+	c.state = how
+}
+
+// drop ends the dialogue for what the client did; nothing that it still sends
+// is looked at.
+func (c *Conn) drop(r *Reply) {
+	c.srv.log.dropped(c, r)
+	c.end(dropping, r)
+}
+
+// reply answers a command. Permanent errors cost time, then the connection (SS15).
+func (c *Conn) reply(r *Reply) {
+	lim := &c.srv.lim
+	if r.Code >= 500 {
+		c.faults++
+		if c.faults >= lim.Errors {
+			c.out = r.appendTo(c.out)
+			c.drop(&Reply{421, "4.7.0", c.srv.opts.Hostname + " Too many errors"})
+			return
+		}
+		if c.faults > lim.FreeErrors {
+			c.pause(lim.ErrorDelay)
+		}
+	}
+	c.out = r.appendTo(c.out)
+	if r.closes() && c.state == talking {
+		c.state = dropping
+	}
+	if len(c.out) > outFlush {
+		c.push()
+	}
+}
+
+// push sends the replies now.
+func (c *Conn) push() {
+	c.raw.SetDeadline(time.Now().Add(c.commandTimeout()))
+	if err := c.flush(); err != nil {
+		c.fail(io.EOF)
+	}
+}
+
+// pause waits, or until the connection is cut.
+func (c *Conn) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.ctx.Done():
+	}
+}
+
+func (c *Conn) commandTimeout() time.Duration {
+	if c.srv.gate.stressed.Load() {
+		return min(c.srv.lim.StressTimeout, c.srv.lim.CommandTimeout)
+	}
+	return c.srv.lim.CommandTimeout
+}
+
+// readLine waits for one line. Its octets are valid until the next read.
+func (c *Conn) readLine(timeout time.Duration) ([]byte, error) {
+	for {
+		line, ok, err := c.line(c.lineLimit)
+		if ok || err != nil {
+			return line, err
+		}
+		c.shrink()
+		if err := c.await(timeout, true); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// await sends the replies and waits for input. RFC 2920 §3.2: replies go out
+// whenever nothing is left to be read.
+func (c *Conn) await(timeout time.Duration, command bool) error {
+	deadline := time.Now().Add(timeout)
+	if end := c.started.Add(c.srv.lim.SessionTime); c.identity == "" && !c.trusted && end.Before(deadline) {
+		deadline = end
+	}
+	if !c.until.IsZero() && c.until.Before(deadline) {
+		deadline = c.until
+	}
+	for {
+		if err := c.raw.SetDeadline(deadline); err != nil {
+			return err
+		}
+		if err := c.flush(); err != nil {
+			return err
+		}
+		// Asked after the deadline was set: a Shutdown that comes later sets its own.
+		if command && c.srv.draining.Load() && !c.tx.open() {
+			return errDraining
+		}
+		err := c.read()
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(deadline) {
+			continue // Shutdown woke us
+		}
+		return err
+	}
+}
+
+// handshake turns the connection into TLS (SS6, SS12).
+func (c *Conn) handshake() error {
+	t := tls.Server(c.raw, c.srv.tls)
+	c.raw.SetDeadline(time.Now().Add(c.srv.lim.HandshakeTimeout))
+	if err := t.HandshakeContext(c.ctx); err != nil {
+		c.srv.log.handshakeFailed(c, err)
+		return err
+	}
+	state := t.ConnectionState()
+	c.conn, c.tls = t, &state
+	return nil
+}
+
+// greet makes the session and says 220, unless the client talks first (SS17)
+// or the session refuses it.
+func (c *Conn) greet() {
+	opts := &c.srv.opts
+	s, err := opts.Backend.NewSession(c.ctx, c)
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	c.session = s
+	if !opts.LaxPipelining {
+		early := c.tls == nil && talks(c.raw)
+		if opts.GreetDelay > 0 && !early {
+			c.raw.SetDeadline(time.Now().Add(opts.GreetDelay))
+			early = c.read() == nil
+		}
+		if early {
+			c.drop(replyEarly)
+			return
+		}
+	}
+	c.out = (&Reply{Code: 220, Text: opts.Hostname + " ESMTP Postino"}).appendTo(c.out)
+}
+
+// refuse says what NewSession answered. After a 554 the client may still say
+// QUIT and everything else is 503 (RFC 5321 §3.1).
+func (c *Conn) refuse(err error) {
+	r := ReplyFor(err)
+	c.srv.log.failed(c, "greeting", err, r)
+	if r.Code != 554 {
+		if r.Code < 400 {
+			r = replyLocal
+		}
+		c.end(dropping, r)
+		return
+	}
+	c.refusal = replySequence
+	c.out = r.appendTo(c.out)
+}

@@ -1,0 +1,287 @@
+package smtp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+)
+
+var (
+	replyStart    = &Reply{Code: 354, Text: "End data with <CR><LF>.<CR><LF>"}
+	replyBareCRLF = &Reply{554, "5.6.0", "Bare CR or LF in message (RFC 5321 2.3.8)"}
+	replyTextLine = &Reply{554, "5.6.0", "Line of message too long"}
+	replyChunk    = &Reply{250, "2.0.0", "Chunk OK"}
+	replyBadChunk = &Reply{501, "5.5.4", "Bad chunk size"}
+)
+
+// errTooSlow is content below the minimum rate (SS13).
+var errTooSlow = errors.New("content comes too slowly")
+
+// transaction is the mail transaction as one value: its zero is none (SS3).
+type transaction struct {
+	t      Transaction
+	rcpts  int
+	utf8   bool
+	binary bool // BODY=BINARYMIME: content is not made of lines
+	// What follows lives from DATA or the first BDAT on.
+	sink  Sink
+	crlf  *normaliser // nil when bare CR and LF are refused
+	size  int64
+	lines lines
+}
+
+func (t *transaction) open() bool { return t.t != nil }
+
+// endTransaction destroys the transaction, if there is one.
+func (c *Conn) endTransaction() {
+	if t := c.tx.t; t != nil {
+		c.tx = transaction{}
+		t.Close()
+	}
+}
+
+// begin opens the sink.
+func (c *Conn) begin() *Reply {
+	sink, err := c.tx.t.Data(c.ctx)
+	if err == nil && sink == nil {
+		err = errors.New("no sink")
+	}
+	if err != nil {
+		r := c.failed("data", err)
+		if r.success() {
+			r = replyLocal
+		}
+		return r
+	}
+	c.tx.sink, c.tx.lines.limit = sink, c.srv.lim.TextLine
+	if c.srv.opts.Normalise && !c.tx.binary {
+		c.tx.crlf = new(normaliser)
+	}
+	return nil
+}
+
+// write takes a piece of content.
+func (c *Conn) write(p []byte) *Reply {
+	if c.tx.crlf == nil {
+		return c.store(p)
+	}
+	for len(p) > 0 {
+		n := min(len(p), normalisePiece)
+		if r := c.store(c.tx.crlf.convert(p[:n])); r != nil {
+			return r
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// store checks size and lines before the sink sees them.
+func (c *Conn) store(p []byte) *Reply {
+	t := &c.tx
+	if t.size += int64(len(p)); t.size > c.srv.lim.MessageBytes {
+		return replyTooBig
+	}
+	if !t.binary {
+		switch err := t.lines.check(p); {
+		case err == errLong:
+			return replyTextLine
+		case err != nil:
+			return replyBareCRLF
+		}
+	}
+	if _, err := t.sink.Write(p); err != nil {
+		return c.failed("write", err)
+	}
+	return nil
+}
+
+// commit ends the transaction with its success or failure (SS2, SS21).
+func (c *Conn) commit() *Reply {
+	size := c.tx.size
+	ctx, cancel := context.WithTimeout(c.ctx, c.srv.lim.CommitTimeout)
+	accepted, err := c.tx.sink.Commit(ctx)
+	cancel()
+	c.endTransaction()
+	if err != nil {
+		r := c.failed("commit", err)
+		if r.success() { // only a nil error accepts
+			r = replyLocal
+		}
+		return r
+	}
+	c.idle, c.faults = 0, 0
+	c.srv.log.accepted(size)
+	c.out = append(c.out, "250 2.0.0 Queued"...)
+	if accepted.ID != "" {
+		c.out = appendText(append(c.out, " as "...), accepted.ID, 200)
+	}
+	c.out = append(c.out, '\r', '\n')
+	return nil
+}
+
+// spoil destroys the transaction for r, which is not yet said.
+func (c *Conn) spoil(r *Reply) *Reply {
+	c.srv.log.contentRefused()
+	c.endTransaction()
+	return r
+}
+
+// doData is RFC 5321 §4.1.1.4.
+func (c *Conn) doData(arg []byte) *Reply {
+	switch {
+	case len(arg) > 0:
+		return replyNoArgs
+	case !c.tx.open():
+		return replyNeedMail
+	case c.tx.sink != nil || c.tx.binary: // RFC 3030 §2, §3
+		return replySequence
+	case c.tx.rcpts == 0:
+		return replyNeedRcpt
+	}
+	if r := c.begin(); r != nil {
+		c.endTransaction()
+		return r
+	}
+	c.out = replyStart.appendTo(c.out)
+	c.push()
+	if c.state != talking {
+		return nil
+	}
+	return c.receive()
+}
+
+// receive reads content up to the final dot. After a failure the rest is
+// thrown away, so that the client hears of it, up to a bound.
+func (c *Conn) receive() *Reply {
+	c.grow()
+	var failure *Reply
+	var speed pace
+	dots, lines := dots{start: true}, lines{limit: c.srv.lim.TextLine}
+	for wasted := int64(0); ; {
+		w, n, end := dots.scan(c.buf[c.r:c.w])
+		piece := c.buf[c.r : c.r+w]
+		c.r += n
+		if failure == nil {
+			if failure = c.write(piece); failure != nil {
+				lines = c.tx.lines
+				c.spoil(failure)
+			}
+		} else if wasted += int64(n); !c.srv.opts.Normalise && lines.check(piece) == errBare {
+			failure = replyBareCRLF
+		}
+		switch {
+		case failure == replyBareCRLF || wasted > c.srv.lim.MessageBytes+int64(c.srv.lim.Discard):
+			c.drop(failure)
+			return nil
+		case end && failure != nil:
+			return failure
+		case end:
+			return c.commit()
+		}
+		if err := c.awaitContent(&speed); err != nil {
+			c.endTransaction()
+			c.fail(err)
+			return nil
+		}
+	}
+}
+
+// doBdat is RFC 3030 §2: the chunk is read whatever becomes of it.
+func (c *Conn) doBdat(arg []byte) *Reply {
+	count, last, more := bytes.Cut(arg, []byte(" "))
+	size, ok := parseSize(string(count))
+	if !ok || more && !bytes.EqualFold(last, []byte("LAST")) {
+		c.endTransaction()
+		c.drop(replyBadChunk) // where the next command begins is unknown
+		return nil
+	}
+	var failure *Reply
+	switch {
+	case !c.tx.open():
+		failure = replyNeedMail
+	case c.tx.rcpts == 0:
+		failure = replyNeedRcpt
+	case size > c.srv.lim.MessageBytes-c.tx.size:
+		failure = c.spoil(replyTooBig)
+	case c.tx.sink == nil:
+		if failure = c.begin(); failure != nil {
+			c.endTransaction()
+		}
+	}
+	failure, ok = c.chunk(size, failure)
+	switch {
+	case !ok:
+		return nil
+	case failure == replyBareCRLF:
+		c.drop(failure)
+		return nil
+	case failure != nil:
+		return failure
+	case !more:
+		c.idle = 0
+		return replyChunk
+	case !c.tx.binary && c.tx.lines.cr: // the text ends in a bare CR
+		c.drop(c.spoil(replyBareCRLF))
+		return nil
+	}
+	return c.commit()
+}
+
+// chunk reads size octets into the transaction or, from a failure on, into
+// nothing (SS5). It is not ok when the dialogue ended.
+func (c *Conn) chunk(size int64, failure *Reply) (*Reply, bool) {
+	c.grow()
+	var speed pace
+	for size > 0 {
+		if failure != nil && size > int64(c.srv.lim.Discard) {
+			c.drop(failure)
+			return nil, false
+		}
+		if c.buffered() == 0 {
+			if err := c.awaitContent(&speed); err != nil {
+				c.endTransaction()
+				c.fail(err)
+				return nil, false
+			}
+		}
+		piece := c.buf[c.r:c.w]
+		piece = piece[:min(int64(len(piece)), size)]
+		c.r += len(piece)
+		size -= int64(len(piece))
+		if failure == nil {
+			if failure = c.write(piece); failure != nil {
+				c.spoil(failure)
+			}
+		}
+	}
+	return failure, true
+}
+
+// pace averages the rate of content over the time spent waiting for it.
+type pace struct {
+	waited time.Duration
+	octets int
+}
+
+// awaitContent reads more content within the time for a block and not below
+// the minimum rate (SS12, SS13).
+func (c *Conn) awaitContent(p *pace) error {
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+	}
+	before, had := time.Now(), c.buffered()
+	if err := c.await(c.srv.lim.DataTimeout, false); err != nil {
+		return err
+	}
+	p.waited += time.Since(before)
+	p.octets += c.buffered() - had
+	if p.waited < c.srv.lim.RateWindow {
+		return nil
+	}
+	if float64(p.octets) < p.waited.Seconds()*float64(c.srv.lim.MinRate) {
+		return errTooSlow
+	}
+	*p = pace{}
+	return nil
+}

@@ -1,0 +1,310 @@
+package smtp
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/postino-mail/postino"
+)
+
+// Replies of MAIL and RCPT that do not depend on the client's text.
+var (
+	replyParamSyntax  = &Reply{501, "5.5.4", "Syntax error in parameters"}
+	replyParamUnknown = &Reply{555, "5.5.4", "Parameter not recognized or not implemented"}
+	replyParamTwice   = &Reply{501, "5.5.4", "Parameter given twice"}
+	replyTooBig       = &Reply{552, "5.3.4", "Message size exceeds fixed limit"}
+)
+
+// extensions says which optional parameters were announced.
+type extensions struct {
+	dsn, binary, auth bool
+	size              int64 // largest message
+}
+
+// nextParam takes one esmtp-param off s, which is empty or begins with a space
+// (RFC 5321 §4.1.2, RFC 6531 §3.3 for UTF-8 in values). A parameter without a
+// value has hasValue false. more is false at the end, ok false on bad syntax.
+func nextParam(s string) (key, value string, hasValue bool, rest string, more, ok bool) {
+	if s == "" {
+		return "", "", false, "", false, true
+	}
+	trimmed := strings.TrimLeft(s, " ")
+	if trimmed == s {
+		return "", "", false, "", false, false
+	}
+	if trimmed == "" {
+		return "", "", false, "", false, true
+	}
+	param, rest := trimmed, ""
+	if i := strings.IndexByte(trimmed, ' '); i >= 0 {
+		param, rest = trimmed[:i], trimmed[i:]
+	}
+	key, value, hasValue = strings.Cut(param, "=")
+	for i := range len(key) {
+		if c := key[i]; !isAlnum(c) && (c != '-' || i == 0) {
+			return "", "", false, "", false, false
+		}
+	}
+	if key == "" || hasValue && value == "" || strings.IndexByte(value, '=') >= 0 {
+		return "", "", false, "", false, false
+	}
+	return key, value, hasValue, rest, true, true
+}
+
+// parseMailParams reads what follows the path of MAIL; nil is success.
+func parseMailParams(s string, ext extensions, o *MailOptions) *Reply {
+	var seen [6]bool
+	for {
+		key, value, hasValue, rest, more, ok := nextParam(s)
+		if !ok {
+			return replyParamSyntax
+		}
+		if !more {
+			return nil
+		}
+		s = rest
+		good, id := true, 0
+		switch {
+		case strings.EqualFold(key, "SIZE"):
+			id = 0
+			if o.Size, good = parseSize(value); good && o.Size > ext.size {
+				return replyTooBig // RFC 1870 §6.1
+			}
+		case strings.EqualFold(key, "BODY"):
+			id = 1
+			switch {
+			case strings.EqualFold(value, "7BIT"):
+				o.Body = postino.Body7Bit
+			case strings.EqualFold(value, "8BITMIME"):
+				o.Body = postino.Body8BitMIME
+			case strings.EqualFold(value, "BINARYMIME") && ext.binary:
+				o.Body = postino.BodyBinaryMIME
+			case hasValue:
+				return replyParamUnknown
+			default:
+				good = false
+			}
+		case strings.EqualFold(key, "SMTPUTF8"):
+			id, o.SMTPUTF8, good = 2, true, !hasValue
+		case strings.EqualFold(key, "RET") && ext.dsn:
+			id = 3
+			switch {
+			case strings.EqualFold(value, "FULL"):
+				o.Ret = postino.DSNReturnFull
+			case strings.EqualFold(value, "HDRS"):
+				o.Ret = postino.DSNReturnHeaders
+			default:
+				good = false
+			}
+		case strings.EqualFold(key, "ENVID") && ext.dsn: // RFC 3461 §4.4
+			id = 4
+			o.EnvID, good = decodeXtext(value)
+			good = good && len(value) <= 100
+		case strings.EqualFold(key, "AUTH") && ext.auth:
+			id = 5
+			o.Auth, good = parseSubmitter(value)
+			o.HasAuth = true
+		default:
+			return replyParamUnknown
+		}
+		if !good {
+			return replyParamSyntax
+		}
+		if seen[id] {
+			return replyParamTwice
+		}
+		seen[id] = true
+	}
+}
+
+// parseRcptParams reads what follows the path of RCPT; nil is success.
+func parseRcptParams(s string, ext extensions, rcpt *postino.Recipient) *Reply {
+	for {
+		key, value, _, rest, more, ok := nextParam(s)
+		if !ok {
+			return replyParamSyntax
+		}
+		if !more {
+			return nil
+		}
+		s = rest
+		good := true
+		switch {
+		case strings.EqualFold(key, "NOTIFY") && ext.dsn:
+			if rcpt.Notify != 0 {
+				return replyParamTwice
+			}
+			rcpt.Notify, good = parseNotify(value)
+		case strings.EqualFold(key, "ORCPT") && ext.dsn:
+			if rcpt.ORcpt != "" {
+				return replyParamTwice
+			}
+			rcpt.ORcpt, good = parseORcpt(value)
+		default:
+			return replyParamUnknown
+		}
+		if !good {
+			return replyParamSyntax
+		}
+	}
+}
+
+// parseSize reads 1*20DIGIT (RFC 1870 §3). What does not fit into 63 bits is
+// as large as can be (SS5).
+func parseSize(s string) (int64, bool) {
+	if s == "" || len(s) > 20 || s[0] < '0' || s[0] > '9' { // ParseInt takes a sign
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil || errors.Is(err, strconv.ErrRange)
+}
+
+// parseSubmitter reads the value of AUTH=: xtext of a mailbox or of "<>"
+// (RFC 4954 §5).
+func parseSubmitter(s string) (postino.Address, bool) {
+	text, ok := decodeXtext(s)
+	if !ok || text == "<>" {
+		return postino.Address{}, ok
+	}
+	a, err := postino.ParseAddress(text)
+	return a, err == nil
+}
+
+// parseNotify reads NEVER or a list of conditions (RFC 3461 §4.1).
+func parseNotify(s string) (postino.DSNNotify, bool) {
+	var set postino.DSNNotify
+	for part := range strings.SplitSeq(s, ",") {
+		var one postino.DSNNotify
+		switch {
+		case strings.EqualFold(part, "NEVER"):
+			one = postino.DSNNever
+		case strings.EqualFold(part, "SUCCESS"):
+			one = postino.DSNSuccess
+		case strings.EqualFold(part, "FAILURE"):
+			one = postino.DSNFailure
+		case strings.EqualFold(part, "DELAY"):
+			one = postino.DSNDelay
+		}
+		if one == 0 || set&one != 0 {
+			return 0, false
+		}
+		set |= one
+	}
+	return set, set&postino.DSNNever == 0 || set == postino.DSNNever
+}
+
+// parseORcpt reads addr-type ";" address (RFC 3461 §4.2), where the type utf-8
+// has its own escapes (RFC 6533 §3), and returns it decoded.
+func parseORcpt(s string) (string, bool) {
+	kind, coded, ok := strings.Cut(s, ";")
+	if !ok || len(s) > 500 || kind == "" || coded == "" {
+		return "", false
+	}
+	for i := range len(kind) {
+		if c := kind[i]; !isAlnum(c) && c != '-' {
+			return "", false
+		}
+	}
+	var text string
+	if strings.EqualFold(kind, "utf-8") {
+		text, ok = decodeUTF8Address(coded)
+	} else {
+		text, ok = decodeXtext(coded)
+	}
+	return kind + ";" + text, ok
+}
+
+// decodeXtext decodes xtext (RFC 3461 §4). What comes out is ASCII without
+// controls, or it is refused (SS19).
+func decodeXtext(s string) (string, bool) {
+	if strings.IndexByte(s, '+') < 0 {
+		return s, s != "" && isXchars(s)
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '+' {
+			if i+2 >= len(s) {
+				return "", false
+			}
+			hi, lo := upperHex(s[i+1]), upperHex(s[i+2])
+			if hi < 0 || lo < 0 {
+				return "", false
+			}
+			c = byte(hi<<4 | lo)
+			i += 2
+			if c < ' ' || c > '~' {
+				return "", false
+			}
+		} else if !isXchars(s[i : i+1]) {
+			return "", false
+		}
+		out = append(out, c)
+	}
+	return string(out), true
+}
+
+// decodeUTF8Address decodes utf-8-addr-xtext and utf-8-addr-unitext: \x{N} is
+// a code point, UTF-8 stands for itself (RFC 6533 §3).
+func decodeUTF8Address(s string) (string, bool) {
+	if !utf8.ValidString(s) {
+		return "", false
+	}
+	var b strings.Builder
+	for s != "" {
+		if rest, ok := strings.CutPrefix(s, `\x{`); ok {
+			digits, after, ok := strings.Cut(rest, "}")
+			if !ok || len(digits) < 2 || len(digits) > 6 {
+				return "", false
+			}
+			v := 0
+			for i := range len(digits) {
+				h := upperHex(digits[i])
+				if h < 0 {
+					return "", false
+				}
+				v = v<<4 | h
+			}
+			if r := rune(v); !utf8.ValidRune(r) || r < ' ' || 0x7f <= r && r < 0xa0 {
+				return "", false
+			}
+			b.WriteRune(rune(v))
+			s = after
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s)
+		if r == '\\' || r == '+' || r == '=' || r <= ' ' || 0x7f <= r && r < 0xa0 {
+			return "", false
+		}
+		b.WriteString(s[:n])
+		s = s[n:]
+	}
+	return b.String(), true
+}
+
+// isXchars tells whether s consists of xchar: printable ASCII but + and =.
+func isXchars(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c > '~' || c == '+' || c == '=' {
+			return false
+		}
+	}
+	return true
+}
+
+// upperHex is the value of one HEXDIG; xtext has upper case only.
+func upperHex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+func isAlnum(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
