@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"runtime"
+	"syscall"
 
 	pebblevfs "github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -181,4 +182,9 @@ func fill(f File, size int64) error {
 		size -= int64(len(b))
 	}
 	return nil
+}
+
+// IsFull tells whether err is about missing room on the disk.
+func IsFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

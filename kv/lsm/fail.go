@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/vfs"
 )
 
 // errStopped is kv.ErrStopped with the kind that makes clients try again.
@@ -101,7 +101,7 @@ func (db *DB) listener() *pebble.EventListener {
 		BackgroundError: func(err error) {
 			switch {
 			case errors.Is(err, pebble.ErrCancelledCompaction):
-			case isFull(err): // Pebble tries again; the guard refuses updates
+			case vfs.IsFull(err): // Pebble tries again; the guard refuses updates
 				db.warn("store: disk full in background", err)
 				db.guard.poke()
 			case pebble.IsCorruptionError(err):
@@ -116,9 +116,4 @@ func (db *DB) listener() *pebble.EventListener {
 			db.log.Error("store: corrupt file", "path", info.Path, "err", info.Details)
 		},
 	}
-}
-
-// isFull tells whether err is about missing room.
-func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

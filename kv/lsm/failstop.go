@@ -30,7 +30,7 @@ func (s failStop) must(op, path string, err error) error {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if isFull(err) && (strings.HasSuffix(path, ".sst") || strings.HasSuffix(path, ".blob")) {
+	if vfs.IsFull(err) && (strings.HasSuffix(path, ".sst") || strings.HasSuffix(path, ".blob")) {
 		return err
 	}
 	s.fail.park(fmt.Errorf("%s %s: %w", op, path, err))
