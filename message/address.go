@@ -118,7 +118,7 @@ func (s *addressScanner) entry() bool {
 			l.i++
 			s.gap()
 		case c == '(':
-			s.comment = l.comment(s.comment[:0])
+			s.comment = l.comment(s.comment[:0], true)
 			s.gap()
 		case c == ',':
 			l.i++
@@ -267,7 +267,7 @@ func (s *addressScanner) tail() {
 	for !l.end() {
 		switch c := l.peek(); {
 		case c == '(':
-			s.comment = l.comment(s.comment[:0])
+			s.comment = l.comment(s.comment[:0], true)
 		case c == ',':
 			l.i++
 			return
@@ -307,7 +307,6 @@ func (s *addressScanner) readRoute() {
 // and comments (RFC 5322 §3.4.1, §4.4).
 func (s *addressScanner) domain(dst []byte) []byte {
 	l := &s.l
-	start := len(dst)
 	l.space()
 	if l.peek() == '[' {
 		for !l.end() {
@@ -326,17 +325,15 @@ func (s *addressScanner) domain(dst []byte) []byte {
 		return dst
 	}
 	for !l.end() {
-		at := l.i
 		dst = append(dst, l.until("(),;:<>@\".")...)
-		l.space()
-		switch {
-		case l.peek() == '.':
-			dst = append(dst, '.')
-			l.i++
-			l.space()
-		case l.i == at || len(dst) > start:
+		at := l.i
+		if l.space(); l.peek() != '.' {
+			l.i = at // a comment that follows may be the name
 			return dst
 		}
+		dst = append(dst, '.')
+		l.i++
+		l.space()
 	}
 	return dst
 }

@@ -138,14 +138,7 @@ func Detect(b []byte, whole bool) encoding.Encoding {
 // validPrefix tells whether b is UTF-8, up to a character cut at its end.
 func validPrefix(b []byte, whole bool) bool {
 	if !whole {
-		for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
-			if c := b[len(b)-i]; utf8.RuneStart(c) {
-				if !utf8.FullRune(b[len(b)-i:]) {
-					b = b[:len(b)-i]
-				}
-				break
-			}
-		}
+		b = b[:wholeRunes(b)]
 	}
 	return utf8.Valid(b)
 }

@@ -14,7 +14,7 @@
 //     and the [Summary] that threads, sorting and searching need.
 //  3. A reader decodes the index ([DecodeIndex]), finds the octets of a section
 //     ([Index.Section]) and sends them as they are, or decodes them lazily:
-//     [UTF8Reader], [DecodeHeader].
+//     [NewDecoder], [UTF8Reader], [HTMLText], [DecodeHeader], [Index.Texts].
 //  4. Messages of our own are written by a [Builder].
 //
 // Invariants:

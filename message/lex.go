@@ -34,7 +34,7 @@ func (l *lexer) space() bool {
 		case isSpace(c):
 			l.i++
 		case c == '(':
-			l.comment(nil)
+			l.comment(nil, false)
 		default:
 			return l.i > start
 		}
@@ -43,8 +43,8 @@ func (l *lexer) space() bool {
 }
 
 // comment reads a comment that begins here, nested ones included, and appends
-// its text to dst unless dst is nil.
-func (l *lexer) comment(dst []byte) []byte {
+// its text to dst if it is to be kept.
+func (l *lexer) comment(dst []byte, keep bool) []byte {
 	depth := 0
 	for l.i < len(l.b) {
 		c := l.b[l.i]
@@ -68,7 +68,7 @@ func (l *lexer) comment(dst []byte) []byte {
 		case '\r', '\n':
 			continue
 		}
-		if dst != nil {
+		if keep {
 			dst = append(dst, c)
 		}
 	}
