@@ -76,7 +76,7 @@ type Session interface {
 	// serves them still. Unless req.MarkSeen is false and the mailbox read-only it sets
 	// \Seen and then writes Flags too.
 	Fetch(ctx context.Context, w *FetchWriter, req FetchRequest) error
-	// Store changes flags and writes the new flags of each message of the set by
+	// Store changes flags and writes the new flags of each message that passed by
 	// [UpdateWriter.Flags], changed or not, silent or not: the engine drops what
 	// the client did not ask for.
 	Store(ctx context.Context, w *UpdateWriter, req StoreRequest) (*StoreData, error)
@@ -345,12 +345,14 @@ type StoreRequest struct {
 	// as they are and returned in StoreData.Modified (RFC 7162 §3.1.3).
 	Conditional    bool
 	UnchangedSince uint64
+	// UID: the command was UID STORE, and StoreData.Modified holds UIDs.
+	UID bool
 }
 
 // StoreData answers a Store.
 type StoreData struct {
-	// Modified are the messages that failed UNCHANGEDSINCE, numbered like
-	// StoreRequest.Set (UIDs when Set.UID).
+	// Modified are the messages that failed UNCHANGEDSINCE, by sequence number, or by
+	// UID when StoreRequest.UID. They are not written by Store.
 	Modified []Range
 }
 
@@ -375,11 +377,7 @@ type CreateRequest struct {
 }
 
 // AppendRequest is APPEND, of one or several messages (RFC 3502).
-type AppendRequest struct {
-	Mailbox string
-	// UTF8: a message came as UTF8 literal; kept for the desk's own checks.
-	UTF8 bool
-}
+type AppendRequest struct{ Mailbox string }
 
 // AppendMessage is what precedes the octets of one appended message.
 type AppendMessage struct {

@@ -1,0 +1,164 @@
+package imap
+
+import "strings"
+
+// capabilities prints what the server can do in this state: nothing that needs
+// login before it, LOGINDISABLED where a password would go in clear
+// (RFC 9051 §6.1.1), and of LITERAL+ and LITERAL- the one whose limits hold now
+// (RFC 7888 §5).
+func (c *conn) capabilities(o *output) {
+	o.str("CAPABILITY IMAP4rev1 IMAP4rev2")
+	if c.state != notAuthenticated {
+		o.str(" LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS" +
+			" SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES CONDSTORE BINARY MULTIAPPEND STATUS=SIZE")
+		return
+	}
+	o.str(" LITERAL- SASL-IR ID ENABLE")
+	if c.srv.tls != nil && !c.secure.Load() {
+		o.str(" STARTTLS")
+	}
+	if !c.mayLogin() {
+		o.str(" LOGINDISABLED")
+		return
+	}
+	for _, m := range c.sess.Mechanisms() {
+		o.str(" AUTH=")
+		o.str(m)
+	}
+}
+
+// capability is CAPABILITY (RFC 9051 §6.1.1).
+func (c *conn) capability() error {
+	if err := c.end(); err != nil {
+		return err
+	}
+	c.out.str("* ")
+	c.capabilities(&c.out)
+	c.out.str("\r\n")
+	return nil
+}
+
+// enable is ENABLE (RFC 9051 §6.3.1): what is unknown is ignored.
+func (c *conn) enable() error {
+	var rev2, condstore bool
+	for n := 0; n == 0 || c.p.Peek() != 0; n++ {
+		if err := c.p.SP(); err != nil {
+			return err
+		}
+		name, err := c.p.Atom()
+		if err != nil {
+			return err
+		}
+		rev2 = rev2 || equalFold(name, "IMAP4rev2")
+		condstore = condstore || equalFold(name, "CONDSTORE")
+	}
+	c.out.str("* ENABLED")
+	if rev2 {
+		c.out.str(" IMAP4rev2")
+	}
+	if condstore {
+		c.out.str(" CONDSTORE")
+	}
+	c.out.str("\r\n")
+	c.out.rev2 = c.out.rev2 || rev2
+	if condstore {
+		c.enableCondStore()
+	}
+	return nil
+}
+
+// enableCondStore notes that the client knows mod-sequences. When a mailbox is
+// selected already it is told where it stands (RFC 7162 §3.1).
+func (c *conn) enableCondStore() {
+	if c.out.condstore {
+		return
+	}
+	c.out.condstore = true
+	if c.state != selected {
+		return
+	}
+	st, err := c.sess.Status(c.ctx, c.mailbox, StatusHighestModSeq)
+	if err != nil {
+		return // the mailbox is gone; the poll that follows says so
+	}
+	c.out.str("* OK [HIGHESTMODSEQ ")
+	c.out.modseq(st.HighestModSeq)
+	c.out.str("] Mod-sequences enabled\r\n")
+}
+
+// noop is NOOP, and CHECK of RFC 3501 §6.4.1: what is stored is on stable
+// storage anyway, and the poll at the end does the rest.
+func (c *conn) noop() error { return c.end() }
+
+// logout is LOGOUT (RFC 9051 §6.1.3).
+func (c *conn) logout() error {
+	if err := c.end(); err != nil {
+		return err
+	}
+	c.noPoll = true
+	c.bye("Logging out")
+	return nil
+}
+
+// id is ID (RFC 2971 §3.1): at most 30 pairs of at most 30 and 1024 octets.
+func (c *conn) id() error {
+	if err := c.p.SP(); err != nil {
+		return err
+	}
+	var pairs []string
+	item := func() error {
+		s, isNil, err := c.nstring()
+		if err == nil && (len(pairs) == 60 || len(s) > 1024 || len(pairs)%2 == 0 && (isNil || len(s) > 30)) {
+			err = syntax("Too much identification")
+		}
+		pairs = append(pairs, s)
+		return err
+	}
+	var err error
+	if c.p.Peek() == '(' {
+		err = c.parenthesised(item)
+	} else if _, isNil, e := c.nstring(); e != nil || !isNil {
+		err = syntax("Expected a list or NIL")
+	}
+	if err == nil {
+		err = c.end()
+	}
+	if err != nil {
+		return err
+	}
+	if len(pairs)%2 != 0 {
+		return syntax("Field without value")
+	}
+	c.srv.observe.clientID(c, pairs)
+	c.out.str("* ID ")
+	sep := "("
+	for _, s := range c.srv.opts.ID {
+		c.out.str(sep)
+		c.out.buf = appendQuoted(c.out.buf, s)
+		sep = " "
+	}
+	if sep == "(" {
+		c.out.str("NIL\r\n")
+	} else {
+		c.out.str(")\r\n")
+	}
+	return nil
+}
+
+// nstring reads a string or NIL.
+func (c *conn) nstring() (s string, isNil bool, err error) {
+	if b := c.p.Rest(); len(b) >= 3 && equalFold(b[:3], "NIL") {
+		c.p.Advance(3)
+		return "", true, nil
+	}
+	s, err = c.p.String()
+	return s, false, err
+}
+
+// appendQuoted prints configured text as a quoted string.
+func appendQuoted(dst []byte, s string) []byte {
+	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(quote(s))
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}

@@ -1,0 +1,495 @@
+package imap
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/imap/internal/wire"
+)
+
+// state is the state of a connection (RFC 9051 §3), one bit each.
+type state uint8
+
+const (
+	notAuthenticated state = 1 << iota
+	authenticated
+	selected
+
+	anyState = notAuthenticated | authenticated | selected
+	loggedIn = authenticated | selected
+)
+
+// conn is one connection. Between commands it is all that a client costs, beside
+// the goroutine: the buffers are in their pools then.
+type conn struct {
+	srv    *Server
+	lim    *Limits
+	raw    net.Conn // the socket, for interrupt and cut from other goroutines
+	nc     net.Conn // what is read and written: raw, or TLS upon it
+	info   ConnInfo
+	addr   netip.Prefix
+	user   string // counted in the server's perUser
+	sess   Session
+	ctx    context.Context
+	cancel context.CancelFunc
+	in     wire.Reader
+	out    output
+	p      wire.Parser
+
+	state      state
+	secure     atomic.Bool
+	mailbox    string  // the selected one
+	readOnly   bool    // and whether it may not be changed
+	saved      []Range // "$": UIDs
+	idling     atomic.Bool
+	changed    atomic.Bool // a Poll has something to write
+	loginUntil time.Time
+	bad        int // commands answered BAD
+	quit       bool
+
+	// The running command.
+	tag      []byte
+	cmd      *command
+	name     string // of the command, "UID FETCH"
+	uid      bool   // within UID
+	code     []byte // response code of the tagged OK, with brackets and space
+	noPoll   bool   // the tagged reply follows at once
+	literals int    // read so far
+	octets   int64  // of line and literals so far
+	readErr  error  // of the connection, which ends it
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{srv: s, lim: &s.lim, raw: nc, nc: nc, state: notAuthenticated, addr: addressKey(nc.RemoteAddr())}
+	c.info = ConnInfo{ID: s.nextID.Add(1), Remote: nc.RemoteAddr(), Local: nc.LocalAddr(), Secure: c.secure.Load}
+	_, isTLS := nc.(*tls.Conn)
+	c.secure.Store(isTLS)
+	c.loginUntil = time.Now().Add(s.lim.LoginTime)
+	c.in = wire.Reader{Src: c, Wait: c.flush}
+	c.p.Literals = c
+	c.out = output{conn: nc, stall: s.lim.StallTime}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// Errors that end a connection with BYE and this text.
+type fatal string
+
+func (f fatal) Error() string { return string(f) }
+
+var (
+	errWake     = errors.New("woken") // IDLE has something to write
+	errShutdown = fatal("Server is shutting down")
+	errIdle     = fatal("Idle for too long")
+	errReplied  = errors.New("replied") // the command sent its tagged reply or sends it later
+)
+
+// interrupt makes a waiting read return, to look at what changed. It may be
+// called from any goroutine.
+func (c *conn) interrupt() { c.raw.SetReadDeadline(time.Unix(1, 0)) }
+
+// cut ends the connection from another goroutine.
+func (c *conn) cut() {
+	c.cancel()
+	c.raw.Close()
+}
+
+// wake is the notice of Session.Watch.
+func (c *conn) wake() {
+	if !c.changed.Swap(true) {
+		c.interrupt()
+	}
+}
+
+// Read is the one place that reads from the client. It waits until input comes,
+// time is up, the server closes, or, in IDLE, the mailbox changed. The order
+// is: set the deadline, then look for reasons to return, then read; whoever has a
+// reason sets it first and the deadline after, so none is missed.
+func (c *conn) Read(p []byte) (int, error) {
+	defer c.out.open() // flush released the buffer
+	until := c.loginUntil
+	if c.state != notAuthenticated {
+		until = time.Now().Add(c.lim.IdleTime)
+	}
+	for {
+		err := c.nc.SetReadDeadline(until)
+		switch {
+		case err != nil:
+		case c.srv.closing.Load():
+			err = errShutdown
+		case c.idling.Load() && c.changed.Load():
+			return 0, errWake
+		default:
+			var n int
+			if n, err = c.nc.Read(p); n > 0 {
+				return n, nil
+			}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if time.Now().Before(until) {
+				continue
+			}
+			err = errIdle
+		}
+		if err == nil {
+			continue
+		}
+		c.readErr = err
+		return 0, err
+	}
+}
+
+// flush writes what is gathered and gives the buffer back; the reader calls it
+// before it waits.
+func (c *conn) flush() error {
+	err := c.out.flush()
+	c.out.release()
+	if err != nil {
+		c.readErr = err
+	}
+	return err
+}
+
+// serve runs the connection to its end.
+func (c *conn) serve() {
+	defer c.cancel()
+	sess, err := c.srv.opts.NewSession(c.ctx, &c.info)
+	if err != nil {
+		c.out.open()
+		c.bye(replyFor(err).Text)
+		c.flush()
+		return
+	}
+	c.sess = sess
+	c.srv.observe.connected(c)
+	defer func() {
+		if v := recover(); v != nil {
+			c.srv.observe.panicked(c, v)
+			c.out.release()
+			c.out.open()
+			c.bye("[SERVERBUG] Internal error")
+			c.flush()
+		}
+		c.out.release()
+		c.sess.Close()
+		c.srv.observe.disconnected(c, c.readErr)
+	}()
+	c.greet()
+	for c.step() {
+	}
+	c.flush()
+}
+
+func (c *conn) greet() {
+	c.out.open()
+	c.out.str("* OK [")
+	c.capabilities(&c.out)
+	c.out.str("] ")
+	if c.srv.opts.Name != "" {
+		c.out.str(c.srv.opts.Name)
+		c.out.str(" ")
+	}
+	c.out.str("IMAP ready\r\n")
+}
+
+func (c *conn) bye(text string) {
+	c.out.str("* BYE ")
+	c.out.str(text)
+	c.out.str("\r\n")
+	c.quit = true
+}
+
+// step does the next thing: one command, or one turn of IDLE. It returns false when
+// the connection is to be closed. All state is in c, so that what calls it need not
+// be a goroutine of its own.
+func (c *conn) step() bool {
+	if c.readErr == nil {
+		c.readErr = c.in.WaitInput()
+	}
+	if c.readErr == errWake {
+		c.readErr = nil
+	}
+	if c.readErr == nil {
+		if c.idling.Load() {
+			c.stepIdle()
+		} else {
+			c.stepCommand()
+		}
+	}
+	return c.ended()
+}
+
+// ended says BYE where the connection cannot go on, and tells whether it goes on.
+func (c *conn) ended() bool {
+	var f fatal
+	if c.out.err == nil && errors.As(c.readErr, &f) && !c.quit {
+		c.out.open()
+		c.bye(string(f))
+	}
+	return !c.quit && c.readErr == nil && c.out.err == nil
+}
+
+// line reads a line under the limit of the state (IM1, IM2).
+func (c *conn) line() ([]byte, error) {
+	limit, total := c.lim.Line, c.lim.Command
+	if c.state == notAuthenticated {
+		limit, total = c.lim.LoginLine, c.lim.LoginCommand
+	}
+	line, err := c.in.Line(limit)
+	if err == wire.ErrLineTooLong {
+		err = c.die("Line too long")
+	}
+	if c.octets += int64(len(line)); err == nil && c.octets > total {
+		err = c.die("Command too long")
+	}
+	return line, err
+}
+
+// die makes the connection end with BYE after the present command.
+func (c *conn) die(text string) error {
+	if c.readErr == nil {
+		c.readErr = fatal(text)
+	}
+	return c.readErr
+}
+
+func (c *conn) stepCommand() {
+	c.octets, c.literals, c.code = 0, 0, c.code[:0]
+	if cap(c.code) > 512 {
+		c.code = nil
+	}
+	defer c.p.Reset(nil) // it must not keep the buffer of a long line
+	c.cmd, c.name, c.uid, c.noPoll = nil, "", false, false
+	line, err := c.line()
+	if err != nil {
+		return
+	}
+	if isHTTP(line) {
+		c.die("This is not a web server") // IM4
+		return
+	}
+	c.p.Reset(line)
+	tag, err := c.p.Tag()
+	if err == nil && len(tag) <= 255 {
+		err = c.p.SP()
+	} else if err == nil {
+		err = &wire.SyntaxError{Text: "Tag too long"}
+	}
+	if err != nil {
+		tag = []byte{'*'} // an invalid tag is not echoed (IM4)
+	}
+	c.tag = append(c.tag[:0], tag...)
+	if err == nil {
+		err = c.run()
+	}
+	c.finish(err)
+}
+
+// run looks the command up and runs it.
+func (c *conn) run() error {
+	label, err := c.p.Label()
+	if err != nil {
+		return err
+	}
+	cmd := c.srv.commands[string(label)]
+	if cmd == nil {
+		return &wire.SyntaxError{Text: "Unknown command"}
+	}
+	c.cmd, c.name = cmd, cmd.name
+	if cmd.states&c.state == 0 {
+		return c.wrongState(cmd)
+	}
+	c.srv.observe.commands.Inc()
+	return cmd.run(c)
+}
+
+func (c *conn) wrongState(cmd *command) error {
+	switch {
+	case c.state == notAuthenticated:
+		return &wire.SyntaxError{Text: "Log in first"}
+	case cmd.states&notAuthenticated != 0:
+		return &wire.SyntaxError{Text: "Already logged in"}
+	}
+	return &wire.SyntaxError{Text: "Select a mailbox first"}
+}
+
+// finish sends the tagged reply, after what the mailbox has to tell.
+func (c *conn) finish(err error) {
+	if c.readErr != nil || c.out.err != nil || err == errReplied {
+		return
+	}
+	if c.state == selected && c.cmd != nil && !c.noPoll {
+		c.poll()
+	}
+	if c.out.err != nil {
+		return
+	}
+	c.out.buf = append(c.out.buf, c.tag...)
+	if err == nil {
+		c.out.str(" OK ")
+		c.out.buf = append(c.out.buf, c.code...)
+		c.out.str(c.name)
+		c.out.str(" completed\r\n")
+		c.out.flushFull()
+		return
+	}
+	c.refuse(err)
+}
+
+// poll writes what else happened in the mailbox. Sequence numbers stay as they
+// are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1).
+func (c *conn) poll() {
+	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly}
+	if err := c.sess.Poll(c.ctx, &w, c.uid || !c.cmd.numbered); err != nil {
+		if replyFor(err).Code == "SERVERBUG" {
+			c.srv.observe.internalError(c, "poll", err)
+		}
+		// The client's picture can no longer be kept true.
+		c.out.str("* BYE Mailbox is not available any more\r\n")
+		c.quit = true
+	}
+}
+
+// refuse answers BAD or NO.
+func (c *conn) refuse(err error) {
+	var syn *wire.SyntaxError
+	reply := &Error{Bad: true}
+	if errors.As(err, &syn) {
+		reply.Text = syn.Text
+	} else if reply = replyFor(err); postino.KindOf(err) == postino.Internal && reply == &replies[postino.Internal] {
+		c.srv.observe.internalError(c, c.name, err)
+	}
+	if reply.Bad {
+		c.out.str(" BAD ")
+	} else {
+		c.out.str(" NO ")
+	}
+	if reply.Code != "" {
+		c.out.str("[")
+		c.out.str(reply.Code)
+		c.out.str("] ")
+	} else {
+		c.out.buf = append(c.out.buf, c.code...)
+	}
+	c.out.str(cleanText(reply.Text))
+	c.out.str("\r\n")
+	if reply.Bad {
+		c.countBad()
+	}
+	c.skipLiterals()
+}
+
+// countBad ends the session of a client that does not speak IMAP (IM1, IM4).
+func (c *conn) countBad() {
+	c.srv.observe.bad.Inc()
+	c.bad++
+	if c.bad >= c.lim.Errors || c.state == notAuthenticated && c.bad >= c.lim.LoginErrors {
+		c.die("Too many errors")
+	}
+}
+
+// cleanText keeps a reply on its line and in ASCII, whoever wrote it (G6).
+func cleanText(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return quote(s)
+		}
+	}
+	if s == "" {
+		return "Failed"
+	}
+	return s
+}
+
+// skipLiterals reads past the literals that a client sends without being asked
+// with a command that was refused (RFC 7888 §4), so that they are not taken for commands.
+func (c *conn) skipLiterals() {
+	for c.readErr == nil {
+		l, ok := wire.PendingLiteral(c.p.Line())
+		if !ok {
+			return
+		}
+		limit := c.lim.Message
+		if c.name != "APPEND" {
+			limit = 0
+		}
+		if err := c.checkLiteral(l); err != nil && l.Size > limit {
+			c.die("Literal too large")
+			return
+		}
+		if _, err := c.in.CopyN(io.Discard, l.Size, make([]byte, 4096)); err != nil {
+			return
+		}
+		line, err := c.line()
+		if err != nil {
+			return
+		}
+		c.p.Reset(line)
+	}
+}
+
+// checkLiteral counts a literal against the limits (IM1, IM2).
+func (c *conn) checkLiteral(l wire.Literal) error {
+	limit, total := c.lim.Literal, c.lim.Command
+	if c.state == notAuthenticated {
+		limit, total = c.lim.LoginLiteral, c.lim.LoginCommand
+	}
+	if c.literals++; l.Size > limit || l.Size > total-c.octets || c.literals > c.lim.Literals {
+		return &Error{Code: "TOOBIG", Text: fmt.Sprintf("Literal too large, at most %d octets here", limit)}
+	}
+	c.octets += l.Size
+	return nil
+}
+
+// ReadLiteral implements wire.Literals.
+func (c *conn) ReadLiteral(p *wire.Parser, l wire.Literal) ([]byte, error) {
+	if err := c.checkLiteral(l); err != nil {
+		if l.NonSync {
+			return nil, c.die("Literal too large")
+		}
+		return nil, err
+	}
+	c.invite(l)
+	b := make([]byte, l.Size)
+	if err := c.in.ReadFull(b); err != nil {
+		return nil, err
+	}
+	line, err := c.line()
+	if err != nil {
+		return nil, err
+	}
+	p.Reset(line)
+	return b, nil
+}
+
+// invite asks for the octets of a literal if the client waits for that.
+func (c *conn) invite(l wire.Literal) {
+	if !l.NonSync {
+		c.out.open()
+		c.out.str("+ Ready\r\n")
+	}
+}
+
+// isHTTP recognises the request line of a browser or a scanner.
+func isHTTP(line []byte) bool {
+	verb, rest, ok := bytes.Cut(line, []byte(" "))
+	if !ok || len(rest) == 0 {
+		return false
+	}
+	switch string(verb) {
+	case "GET", "POST", "HEAD", "PUT", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE", "PRI":
+	default:
+		return false
+	}
+	return rest[0] == '/' || rest[0] == '*' || bytes.Contains(rest, []byte(" HTTP/")) || bytes.Contains(rest, []byte("://"))
+}

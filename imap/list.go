@@ -1,0 +1,393 @@
+package imap
+
+import (
+	"slices"
+	"strings"
+)
+
+// listRequest is LIST or LSUB (RFC 9051 §6.3.9, RFC 3501 §6.3.9).
+type listRequest struct {
+	lsub      bool
+	extended  bool
+	patterns  []pattern
+	delimiter bool // LIST "" "": only the delimiter is asked for
+
+	// Selection options.
+	subscribed, specialUse, recursive bool
+	// Return options; the cheap ones are always returned.
+	returnSubscribed bool
+	status           StatusItem
+}
+
+// listEntry is a name in the tree that LIST shows.
+type listEntry struct {
+	Mailbox
+	parent   int  // index of the level above, -1 at the top
+	exists   bool // as a mailbox, and not only as a level or a subscription
+	selected bool // meets the selection options
+	matched  bool // matches a pattern
+	levels   bool // matches one that asks for levels
+	// What is below it.
+	children       bool // mailboxes
+	childSelected  bool // names that meet the selection options
+	childUnmatched bool // such that no pattern matches
+}
+
+// list is LIST.
+func (c *conn) list() error {
+	req := listRequest{}
+	if err := c.p.SP(); err != nil {
+		return err
+	}
+	if c.p.Peek() == '(' {
+		if err := c.listSelection(&req); err != nil {
+			return err
+		}
+		if err := c.p.SP(); err != nil {
+			return err
+		}
+	}
+	if err := c.listPatterns(&req); err != nil {
+		return err
+	}
+	if c.p.Try(' ') && c.p.Peek() != 0 {
+		if err := c.listReturn(&req); err != nil {
+			return err
+		}
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	return c.runList(&req)
+}
+
+// lsub is LSUB.
+func (c *conn) lsub() error {
+	req := listRequest{lsub: true, subscribed: true}
+	if err := c.p.SP(); err != nil {
+		return err
+	}
+	if err := c.listPatterns(&req); err != nil {
+		return err
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	return c.runList(&req)
+}
+
+// listSelection reads the selection options (RFC 9051 §6.3.9.1).
+func (c *conn) listSelection(req *listRequest) error {
+	req.extended = true
+	err := c.parenthesised(func() error {
+		label, err := c.p.Label()
+		if err != nil {
+			return err
+		}
+		switch string(label) {
+		case "SUBSCRIBED":
+			req.subscribed, req.returnSubscribed = true, true
+		case "SPECIAL-USE":
+			req.specialUse = true
+		case "RECURSIVEMATCH":
+			req.recursive = true
+		case "REMOTE": // there are none, and those a session has are always shown
+		default:
+			return syntax("Unknown selection option")
+		}
+		return nil
+	})
+	if err == nil && req.recursive && !req.subscribed && !req.specialUse {
+		err = syntax("RECURSIVEMATCH needs another selection option")
+	}
+	return err
+}
+
+// listPatterns reads the reference and the patterns. The canonical pattern is the
+// one appended to the other.
+func (c *conn) listPatterns(req *listRequest) error {
+	ref, err := c.p.AString()
+	if err != nil {
+		return err
+	}
+	if err := c.p.SP(); err != nil {
+		return err
+	}
+	add := func() error {
+		s, err := c.p.ListMailbox()
+		if err != nil {
+			return err
+		}
+		if s == "" { // of no meaning in the extended syntax
+			req.delimiter = !req.extended && !req.lsub
+			return nil
+		}
+		// A pattern that cannot be decoded matches nothing.
+		if s, err = c.decodeName(ref + s); err == nil {
+			req.patterns = append(req.patterns, compilePattern(s))
+		}
+		return nil
+	}
+	if c.p.Peek() == '(' && !req.lsub {
+		req.extended = true
+		return c.parenthesised(add)
+	}
+	return add()
+}
+
+// listReturn reads the return options (RFC 9051 §6.3.9.2).
+func (c *conn) listReturn(req *listRequest) error {
+	req.extended, req.delimiter = true, false
+	label, err := c.p.Label()
+	if err != nil || string(label) != "RETURN" {
+		return syntax("Expected RETURN")
+	}
+	if err := c.p.SP(); err != nil {
+		return err
+	}
+	return c.parenthesised(func() error {
+		label, err := c.p.Label()
+		if err != nil {
+			return err
+		}
+		switch string(label) {
+		case "SUBSCRIBED":
+			req.returnSubscribed = true
+		case "CHILDREN", "SPECIAL-USE": // always returned
+		case "STATUS":
+			if err := c.p.SP(); err != nil {
+				return err
+			}
+			items, err := c.statusItems()
+			req.status |= items
+			return err
+		default:
+			return syntax("Unknown return option")
+		}
+		return nil
+	})
+}
+
+func (c *conn) runList(req *listRequest) error {
+	if req.delimiter {
+		c.out.str("* LIST (\\Noselect) \"/\" \"\"\r\n")
+		return nil
+	}
+	if len(req.patterns) == 0 {
+		return nil
+	}
+	mailboxes, err := c.sess.Mailboxes(c.ctx)
+	if err != nil {
+		return err
+	}
+	if req.status&StatusHighestModSeq != 0 {
+		c.enableCondStore()
+	}
+	entries := listTree(mailboxes)
+	req.judge(entries)
+	for i := range entries {
+		e := &entries[i]
+		if !req.shows(e) {
+			continue
+		}
+		c.printList(req, e)
+		if req.status == 0 || !e.exists || e.Attrs&AttrNoSelect != 0 {
+			continue
+		}
+		// A mailbox that cannot be opened has no STATUS response (RFC 5819 §2).
+		if data, err := c.sess.Status(c.ctx, e.Name, req.status); err == nil {
+			c.printStatus(e.Name, req.status, data)
+		}
+	}
+	return nil
+}
+
+// compareNames puts INBOX first and each name right before those below it.
+func compareNames(a, b string) int {
+	if a == b {
+		return 0
+	}
+	if in := strings.HasPrefix(a+delimiter, "INBOX/"); in != strings.HasPrefix(b+delimiter, "INBOX/") {
+		if in {
+			return -1
+		}
+		return 1
+	}
+	n := min(len(a), len(b))
+	for i := range n {
+		if a[i] != b[i] {
+			switch {
+			case a[i] == delimiter[0]:
+				return -1
+			case b[i] == delimiter[0]:
+				return 1
+			}
+			return int(a[i]) - int(b[i])
+		}
+	}
+	return len(a) - len(b)
+}
+
+// listTree sorts the names and adds the levels above them that are no mailboxes.
+func listTree(mailboxes []Mailbox) []listEntry {
+	sorted := slices.Clone(mailboxes)
+	slices.SortFunc(sorted, func(a, b Mailbox) int { return compareNames(a.Name, b.Name) })
+	entries := make([]listEntry, 0, len(sorted))
+	top := -1 // the last entry; the ones above it are its parents
+	for _, m := range sorted {
+		for top >= 0 && !strings.HasPrefix(m.Name, entries[top].Name+delimiter) {
+			top = entries[top].parent
+		}
+		from := 0
+		if top >= 0 {
+			from = len(entries[top].Name) + 1
+		}
+		for {
+			i := strings.Index(m.Name[from:], delimiter)
+			if i < 0 {
+				break
+			}
+			level := Mailbox{Name: m.Name[:from+i], Attrs: AttrNonExistent}
+			entries = append(entries, listEntry{Mailbox: level, parent: top})
+			top, from = len(entries)-1, from+i+1
+		}
+		entries = append(entries, listEntry{Mailbox: m, parent: top, exists: m.Attrs&AttrNonExistent == 0})
+		top = len(entries) - 1
+	}
+	return entries
+}
+
+// judge decides what each name is for the request. What is below a name stands
+// after it, so one pass from the end carries it up.
+func (req *listRequest) judge(entries []listEntry) {
+	for i := range entries {
+		e := &entries[i]
+		e.selected = e.exists || req.subscribed && e.Subscribed
+		if req.subscribed {
+			e.selected = e.Subscribed
+		}
+		if req.specialUse {
+			e.selected = e.selected && e.Attrs&specialUse != 0
+		}
+		for j := range req.patterns {
+			if req.patterns[j].match(e.Name) {
+				e.matched = true
+				e.levels = e.levels || req.patterns[j].levels
+			}
+		}
+	}
+	for i := len(entries) - 1; i >= 0; i-- {
+		e := &entries[i]
+		if e.parent < 0 {
+			continue
+		}
+		p := &entries[e.parent]
+		p.children = p.children || e.exists || e.children
+		p.childSelected = p.childSelected || e.selected || e.childSelected
+		p.childUnmatched = p.childUnmatched || e.selected && !e.matched || e.childUnmatched
+	}
+}
+
+// shows tells whether a name is returned.
+func (req *listRequest) shows(e *listEntry) bool {
+	switch {
+	case !e.matched:
+		return false
+	case e.selected:
+		return true
+	case req.recursive:
+		// Not when all that is below shows itself (RFC 9051 §6.3.9.6).
+		return e.childUnmatched
+	case req.lsub:
+		return e.levels && e.childUnmatched // RFC 3501 §6.3.9
+	}
+	return e.levels && e.children && !req.subscribed && !req.specialUse
+}
+
+var attrNames = []struct {
+	attr MailboxAttr
+	name string
+}{
+	{AttrNoInferiors, `\Noinferiors`},
+	{AttrMarked, `\Marked`},
+	{AttrUnmarked, `\Unmarked`},
+	{AttrRemote, `\Remote`},
+	{UseAll, `\All`},
+	{UseArchive, `\Archive`},
+	{UseDrafts, `\Drafts`},
+	{UseFlagged, `\Flagged`},
+	{UseJunk, `\Junk`},
+	{UseSent, `\Sent`},
+	{UseTrash, `\Trash`},
+	{UseImportant, `\Important`},
+	{AttrNoSelect, `\Noselect`},
+	{AttrNonExistent, `\NonExistent`},
+}
+
+// attrs prints attributes, with the one of extra that is not empty.
+func (o *output) attrs(a MailboxAttr, extra []string) {
+	sep := "("
+	for _, n := range attrNames {
+		if a&n.attr != 0 {
+			o.str(sep)
+			o.str(n.name)
+			sep = " "
+		}
+	}
+	for _, s := range extra {
+		o.str(sep)
+		o.str(s)
+		sep = " "
+	}
+	if sep == "(" {
+		o.str(sep)
+	}
+	o.str(")")
+}
+
+func (c *conn) printList(req *listRequest, e *listEntry) {
+	attrs := e.Attrs &^ (AttrNoSelect | AttrNonExistent)
+	// At most one of the attributes about selecting (RFC 9051 §9 mbx-list-sflag).
+	switch {
+	case e.Attrs&AttrNonExistent != 0 && (req.extended || c.out.rev2):
+		attrs = attrs&^(AttrMarked|AttrUnmarked) | AttrNonExistent
+	case e.Attrs&(AttrNoSelect|AttrNonExistent) != 0 && !(req.lsub && e.selected && e.Attrs&AttrNoSelect == 0):
+		attrs = attrs&^(AttrMarked|AttrUnmarked) | AttrNoSelect
+	}
+	if req.lsub && !e.selected {
+		attrs = AttrNoSelect
+	}
+	var extra []string
+	switch {
+	case req.lsub || e.Attrs&AttrNoInferiors != 0:
+	case e.children:
+		extra = append(extra, `\HasChildren`)
+	default:
+		extra = append(extra, `\HasNoChildren`)
+	}
+	if req.returnSubscribed && e.Subscribed {
+		extra = append(extra, `\Subscribed`)
+	}
+	if req.lsub {
+		c.out.str("* LSUB ")
+	} else {
+		c.out.str("* LIST ")
+	}
+	c.out.attrs(attrs, extra)
+	c.out.str(` "/" `)
+	c.out.mailbox(e.Name)
+	if req.recursive && e.childSelected {
+		c.out.str(` ("CHILDINFO" (`)
+		switch {
+		case req.subscribed && req.specialUse:
+			c.out.str(`"SUBSCRIBED" "SPECIAL-USE"`)
+		case req.subscribed:
+			c.out.str(`"SUBSCRIBED"`)
+		default:
+			c.out.str(`"SPECIAL-USE"`)
+		}
+		c.out.str("))")
+	}
+	c.out.str("\r\n")
+	c.out.flushFull()
+}

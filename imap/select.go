@@ -1,0 +1,102 @@
+package imap
+
+// selectMailbox is SELECT (RFC 9051 §6.3.2).
+func (c *conn) selectMailbox() error { return c.open(false) }
+
+// examine is EXAMINE (RFC 9051 §6.3.3).
+func (c *conn) examine() error { return c.open(true) }
+
+func (c *conn) open(readOnly bool) error {
+	name, _, err := c.spMailbox()
+	if err != nil {
+		return err
+	}
+	if c.p.Try(' ') {
+		err := c.parenthesised(func() error {
+			label, err := c.p.Label()
+			if err == nil && string(label) != "CONDSTORE" { // RFC 7162 §3.1.8
+				err = syntax("Unknown parameter")
+			}
+			c.out.condstore = c.out.condstore || err == nil
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	// What was selected is closed even if the new one cannot be opened.
+	if c.state == selected {
+		if err := c.leaveMailbox(); err != nil {
+			return err
+		}
+		c.out.str("* OK [CLOSED] Previous mailbox is closed\r\n")
+	}
+	data, err := c.sess.Select(c.ctx, SelectRequest{Mailbox: name, ReadOnly: readOnly, CondStore: c.out.condstore})
+	if err != nil {
+		return err
+	}
+	c.state, c.mailbox, c.readOnly, c.noPoll = selected, name, readOnly || data.ReadOnly, true
+	c.printSelect(data)
+	c.code = append(c.code[:0], "[READ-WRITE] "...)
+	if c.readOnly {
+		c.code = append(c.code[:0], "[READ-ONLY] "...)
+	}
+	return nil
+}
+
+func (c *conn) printSelect(d *SelectData) {
+	o := &c.out
+	o.mailboxFlags(d.Keywords, d.Permanent, d.NewKeywords, c.readOnly)
+	w := UpdateWriter{out: o}
+	w.Exists(d.Messages)
+	w.Recent(d.Recent)
+	if d.FirstUnseen > 0 && !o.rev2 { // RFC 9051 appendix E: gone from IMAP4rev2
+		o.str("* OK [UNSEEN ")
+		o.num(d.FirstUnseen)
+		o.str("] First unseen\r\n")
+	}
+	o.str("* OK [UIDVALIDITY ")
+	o.num(d.UIDValidity)
+	o.str("] UIDs valid\r\n* OK [UIDNEXT ")
+	o.num(d.UIDNext)
+	o.str("] Next UID\r\n* OK [HIGHESTMODSEQ ")
+	o.modseq(d.HighestModSeq)
+	o.str("] Highest mod-sequence\r\n")
+	if o.rev2 {
+		o.str("* LIST ")
+		o.attrs(d.Attrs, nil)
+		o.str(` "/" `)
+		o.mailbox(d.Name)
+		o.str("\r\n")
+	}
+}
+
+// leaveMailbox goes back to the authenticated state.
+func (c *conn) leaveMailbox() error {
+	c.state, c.mailbox, c.saved = authenticated, "", nil
+	return c.sess.Unselect(c.ctx)
+}
+
+// unselect is UNSELECT (RFC 9051 §6.4.2).
+func (c *conn) unselect() error {
+	if err := c.end(); err != nil {
+		return err
+	}
+	return c.leaveMailbox()
+}
+
+// close is CLOSE (RFC 9051 §6.4.1): EXPUNGE without telling, then UNSELECT.
+func (c *conn) close() error {
+	if err := c.end(); err != nil {
+		return err
+	}
+	if !c.readOnly {
+		if _, err := c.sess.Expunge(c.ctx, nil); err != nil {
+			return err
+		}
+	}
+	return c.leaveMailbox()
+}
