@@ -1,0 +1,370 @@
+package interop
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is what clients have to know of the server under test.
+type server struct {
+	smtp       string // STARTTLS and AUTH, host:port
+	smtps      string // TLS from the start
+	imap       string // STARTTLS
+	imaps      string // TLS from the start
+	ca         string // PEM file with the certificate to trust
+	domain     string
+	password   string
+	foreign    bool // not Postino: the reference that clients are checked against
+	ownLog     string
+	cmd        *exec.Cmd
+	exited     chan struct{}
+	exitStatus error
+}
+
+// configText is the configuration that the program is started with.
+func configText(s *server, dir string) string {
+	return fmt.Sprintf(`data_dir = %q
+hostname = "mx.%s"
+
+[tls]
+certificate = %q
+key = %q
+
+[[listen]]
+protocol = "submission"
+address = %q
+
+[[listen]]
+protocol = "submissions"
+address = %q
+
+[[listen]]
+protocol = "imap"
+address = %q
+
+[[listen]]
+protocol = "imaps"
+address = %q
+`, filepath.Join(dir, "data"), s.domain, s.ca, filepath.Join(dir, "key.pem"), s.smtp, s.smtps, s.imap, s.imaps)
+}
+
+// cli is the command line that does one thing with a configuration file; input
+// goes to standard input.
+type cli struct {
+	args  []string
+	input string
+}
+
+func setupCommands(s *server, config string) []cli {
+	all := []cli{{args: []string{"domain", "add", "--config", config, s.domain}}}
+	for i := range userCount {
+		all = append(all, cli{args: []string{"user", "add", "--config", config, s.user(i)}, input: s.password + "\n" + s.password + "\n"})
+	}
+	return all
+}
+
+func serveCommand(config string) []string { return []string{"serve", "--config", config} }
+
+// Users by test, so that tests do not meet in a mailbox.
+const (
+	userCurl = iota
+	userCurlIMAP
+	userSwaks
+	userMsmtp
+	userMbsync
+	userPython
+	userGoIMAP
+	userManyFirst // recipients of the same message
+	userCount     = userManyFirst + 10
+)
+
+func (s *server) user(i int) string { return fmt.Sprintf("u%d@%s", i, s.domain) }
+
+// many lists the addresses that get the same message.
+func (s *server) many() []string {
+	var all []string
+	for i := userManyFirst; i < userCount; i++ {
+		all = append(all, s.user(i))
+	}
+	return all
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if s, err := started(); s != nil && err == nil && s.cmd != nil {
+		if err := s.stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "interop: the server did not stop well:", err)
+			s.tail(os.Stderr)
+			code = max(code, 1)
+		}
+	}
+	if scratch != "" {
+		os.RemoveAll(scratch)
+	}
+	os.Exit(code)
+}
+
+var (
+	scratch string // directory of the server, removed at the end
+	wanted  bool   // whether any test asked for the server
+	start   = sync.OnceValues(startServer)
+)
+
+// started returns the server if a test has asked for it.
+func started() (*server, error) {
+	if !wanted {
+		return nil, nil
+	}
+	return start()
+}
+
+// use returns the running server, starting it if this is the first test.
+func use(t *testing.T) *server {
+	t.Helper()
+	wanted = true
+	s, err := start()
+	if err != nil {
+		t.Fatalf("start the server: %v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			var b bytes.Buffer
+			s.tail(&b)
+			t.Logf("the server's log ends with:\n%s", b.String())
+		}
+	})
+	return s
+}
+
+func startServer() (*server, error) {
+	if dir := os.Getenv("INTEROP_REFERENCE"); dir != "" {
+		return &server{
+			smtp: "127.0.0.1:21725", smtps: "127.0.0.1:21765", imap: "127.0.0.1:21743", imaps: "127.0.0.1:21793",
+			ca: filepath.Join(dir, "reference-lmtp", "cert.pem"), domain: "bench.test", password: "secret", foreign: true,
+			ownLog: filepath.Join(dir, "reference-lmtp", "log"),
+		}, nil
+	}
+	dir, err := os.MkdirTemp("", "interop")
+	if err != nil {
+		return nil, err
+	}
+	scratch = dir
+	s := &server{domain: "interop.test", password: "Long-enough-4-a-test", ca: filepath.Join(dir, "cert.pem"), ownLog: filepath.Join(dir, "log")}
+	for _, addr := range []*string{&s.smtp, &s.smtps, &s.imap, &s.imaps} {
+		if *addr, err = freeAddress(); err != nil {
+			return nil, err
+		}
+	}
+	if err := writeCertificate(s.ca, filepath.Join(dir, "key.pem")); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "postino.toml")
+	if err := os.WriteFile(config, []byte(configText(s, dir)), 0o600); err != nil {
+		return nil, err
+	}
+	binary := filepath.Join(dir, "postino")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/postino").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build: %v\n%s", err, out)
+	}
+	log, err := os.Create(s.ownLog)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(binary, serveCommand(config)...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	s.exited = make(chan struct{})
+	go func() {
+		s.exitStatus = s.cmd.Wait()
+		close(s.exited)
+	}()
+	if err := s.await(); err != nil {
+		var b bytes.Buffer
+		s.tail(&b)
+		return nil, fmt.Errorf("%v\n%s", err, b.String())
+	}
+	// The running server does what the command line asks for.
+	for _, c := range setupCommands(s, config) {
+		cmd := exec.Command(binary, c.args...)
+		cmd.Stdin = strings.NewReader(c.input)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("postino %s: %v\n%s", strings.Join(c.args, " "), err, out)
+		}
+	}
+	return s, nil
+}
+
+// await returns when all listeners answer.
+func (s *server) await() error {
+	for _, addr := range []string{s.smtp, s.smtps, s.imap, s.imaps} {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			c, err := net.Dial("tcp", addr)
+			if err == nil {
+				c.Close()
+				break
+			}
+			select {
+			case <-s.exited:
+				return fmt.Errorf("the server ended: %v", s.exitStatus)
+			default:
+			}
+			if time.Now().After(deadline) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stop ends the server as an administrator would.
+func (s *server) stop() error {
+	s.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-s.exited:
+		return s.exitStatus
+	case <-time.After(30 * time.Second):
+		s.cmd.Process.Kill()
+		return fmt.Errorf("still running 30 s after SIGTERM")
+	}
+}
+
+// tail writes the end of the server's log.
+func (s *server) tail(w interface{ Write([]byte) (int, error) }) {
+	b, err := os.ReadFile(s.ownLog)
+	if err != nil {
+		fmt.Fprintln(w, err)
+		return
+	}
+	w.Write(b[max(0, len(b)-4000):])
+}
+
+// freeAddress finds a loopback port that nobody uses at the moment.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// writeCertificate makes a certificate for this host that signs itself.
+func writeCertificate(certFile, keyFile string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "localhost"},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600)
+}
+
+// tlsConfig trusts the server's certificate and nothing else.
+func (s *server) tlsConfig(t *testing.T) *tls.Config {
+	t.Helper()
+	b, err := os.ReadFile(s.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(b)
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
+}
+
+// need skips the test when a program is missing, or fails it where it could
+// have been installed.
+func need(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err == nil {
+		return
+	}
+	if os.Getenv("CI") != "" || os.Geteuid() == 0 {
+		t.Fatalf("%s is missing; run scripts/install-test-deps", program)
+	}
+	t.Skipf("skip: %s is not installed", program)
+}
+
+// try runs a program and returns its output, standard error included.
+func try(t *testing.T, stdin, program string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// run is try for what must succeed.
+func run(t *testing.T, stdin, program string, args ...string) string {
+	t.Helper()
+	out, err := try(t, stdin, program, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", program, strings.Join(args, " "), err, lastLines(out, 60))
+	}
+	return out
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(s, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// split cuts host:port.
+func split(t *testing.T, addr string) (host, port string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host, port
+}
+
+// file writes text into a new temporary file and returns its name.
+func file(t *testing.T, name, text string) string {
+	t.Helper()
+	name = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
