@@ -1,0 +1,151 @@
+package mailbox
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/kv"
+)
+
+// Delivery is a message for one mailbox.
+type Delivery struct {
+	Message *Message
+	// Mailbox is where it goes; 0, and one that was deleted meanwhile, mean INBOX.
+	Mailbox MailboxID
+	// Prefix are whole header lines, each ended by CRLF, that stand before the
+	// octets of the blob: Return-Path, Delivered-To and the like. Thus one stored
+	// body serves many recipients.
+	Prefix   []byte
+	Flags    Flags
+	Keywords []string
+	Date     time.Time // INTERNALDATE, kept to the second; zero means the time of the transaction
+}
+
+// Delivered tells where a message went.
+type Delivered struct {
+	Mailbox     MailboxID
+	UIDValidity uint32
+	UID         UID
+	Email       EmailID
+	Thread      ThreadID
+	ModSeq      ModSeq
+}
+
+// Deliver puts one message into an account within the caller's Update, which
+// has the account's scope. Full when it would go over the quota, NotFound when
+// there is no such account; nothing is written then.
+func (s *Store) Deliver(tx kv.Tx, id AccountID, d Delivery) (Delivered, error) {
+	b := s.Batch(tx)
+	r, err := b.Deliver(id, d)
+	if err != nil {
+		return r, err
+	}
+	return r, b.Flush()
+}
+
+// Batch delivers many messages to many accounts in one transaction: rows of
+// accounts and mailboxes are read and written once, and the messages that one
+// mailbox gets are one record of the log.
+type Batch struct {
+	s       *Store
+	tx      kv.Tx
+	now     time.Time
+	writers map[AccountID]*writer
+}
+
+// Batch begins a batch in the caller's Update, which has the scopes of all
+// accounts that will be delivered to.
+func (s *Store) Batch(tx kv.Tx) *Batch {
+	return &Batch{s: s, tx: tx, now: time.Now(), writers: map[AccountID]*writer{}}
+}
+
+// Deliver adds a message. After Full, NotFound or Invalid the batch goes on
+// without it; after any other error the caller gives up the transaction.
+func (b *Batch) Deliver(id AccountID, d Delivery) (Delivered, error) {
+	w := b.writers[id]
+	if w == nil {
+		h, err := readHead(b.tx, id)
+		if err != nil {
+			return Delivered{}, err
+		}
+		w = newWriter(b.s, b.tx, id, h, b.now)
+		b.writers[id] = w
+	}
+	box := d.Mailbox
+	if box == 0 {
+		box = inbox
+	}
+	m, err := w.row(box)
+	if postino.Is(err, postino.NotFound) {
+		m, err = w.row(inbox)
+	}
+	if err != nil {
+		return Delivered{}, err
+	}
+	return w.deliver(m, &d)
+}
+
+// Flush writes what Deliver has gathered; it is called before the closure of
+// the Update returns.
+func (b *Batch) Flush() error {
+	for _, w := range b.writers {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver stores a message and puts it into mailbox m.
+func (w *writer) deliver(m *boxRow, d *Delivery) (Delivered, error) {
+	size := d.Message.Size + int64(len(d.Prefix))
+	if size > maxSize || !validPrefix(d.Prefix, w.s.limits.Prefix) {
+		return Delivered{}, postino.E(postino.Invalid, "store message", "", nil)
+	}
+	if err := m.room(1); err != nil {
+		return Delivered{}, err
+	}
+	if !w.head.fits(1, size) {
+		return Delivered{}, postino.E(postino.Full, "store message", "over quota", nil)
+	}
+	mask, err := m.mask(d.Flags, d.Keywords, true)
+	if err != nil {
+		return Delivered{}, err
+	}
+	email, thread, err := w.newEmail(d.Message, d.Prefix)
+	if err != nil {
+		return Delivered{}, err
+	}
+	date := d.Date
+	if date.IsZero() {
+		date = w.now
+	}
+	r := w.add(m, Row{Email: email, Thread: thread, Flags: mask, Date: date.Unix(), Size: size})
+	return Delivered{m.id, m.status.UIDValidity, r.UID, email, thread, r.ModSeq}, nil
+}
+
+// validPrefix tells whether p is nothing or whole header lines.
+func validPrefix(p []byte, limit int) bool {
+	return len(p) == 0 || len(p) <= limit && bytes.HasSuffix(p, []byte("\r\n")) &&
+		!bytes.HasPrefix(p, []byte("\r\n")) && !bytes.Contains(p, []byte("\r\n\r\n"))
+}
+
+// applySubs returns the subscriptions after the changes.
+func applySubs(subs []string, changes []*Change) []string {
+	subs = slices.Clone(subs)
+	for _, c := range changes {
+		switch c.Kind {
+		case SubscriptionAdded:
+			if i, ok := slices.BinarySearch(subs, c.Names[0]); !ok {
+				subs = slices.Insert(subs, i, c.Names[0])
+			}
+		case SubscriptionEnded:
+			if i, ok := slices.BinarySearch(subs, c.Names[0]); ok {
+				subs = slices.Delete(subs, i, i+1)
+			}
+		}
+	}
+	return subs
+}

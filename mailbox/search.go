@@ -1,0 +1,470 @@
+package mailbox
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/message"
+)
+
+// Op is what a [Query] asks.
+type Op uint8
+
+// The keys of a search (RFC 9051 §6.4.4, RFC 5032, RFC 7162 §3.1.5, RFC 8474
+// §6, RFC 8514 §4.3).
+const (
+	OpAll     Op = iota
+	OpAnd        // all of Subs; none matches all
+	OpOr         // one of Subs
+	OpNot        // not Subs[0]
+	OpSeq        // Set: sequence numbers
+	OpUID        // Set
+	OpFlag       // all of Flags
+	OpKeyword    // Keyword
+	OpLarger     // more than N octets
+	OpSmaller    // less than N octets
+	OpBefore     // internal date before the day Date
+	OpOn         // internal date within the day Date
+	OpSince      // internal date within the day Date or later
+	OpSavedBefore
+	OpSavedOn
+	OpSavedSince
+	OpSentBefore // Date field, in its own zone
+	OpSentOn
+	OpSentSince
+	OpYounger // internal date less than N seconds before the moment Date
+	OpOlder   // internal date N seconds or more before the moment Date
+	OpModSeq  // mod-sequence N or greater
+	OpEmail   // N
+	OpThread  // N
+	OpSubject // Text within the field
+	OpFrom
+	OpTo
+	OpCc
+	OpBcc
+	OpHeader // Text within a field named Field; empty Text: there is such a field
+	OpBody   // Text within the bodies
+	OpText   // Text within the headers or the bodies
+)
+
+// Query is a search: a tree of keys. Texts are found as substrings without
+// regard to case (message.Fold).
+type Query struct {
+	Op                   Op
+	Subs                 []*Query
+	Set                  Ranges
+	Flags                Flags
+	Keyword, Field, Text string
+	Date                 int64 // 00:00 UTC of a day, or a moment, in Unix seconds
+	N                    uint64
+}
+
+// answer is what is known about a message and a key.
+type answer uint8
+
+const (
+	no answer = iota
+	yes
+	unknown // until more is read
+)
+
+func answerOf(b bool) answer {
+	if b {
+		return yes
+	}
+	return no
+}
+
+// The sources that keys need, each much dearer than the one before.
+const (
+	fromColumns = iota // memory
+	fromSummary        // one small row for each message
+	fromText           // the message
+)
+
+// key is a Query made ready.
+type key struct {
+	*Query
+	subs    []*key
+	cost    int // the dearest source that it needs
+	bit     int // of a keyword, -1: nobody has it
+	day     int64
+	needle  []byte
+	matcher *message.Matcher
+}
+
+// subject is a message that is being matched; what its source has not
+// supplied is nil.
+type subject struct {
+	index   int
+	row     Row
+	summary *folded
+	text    *source
+}
+
+// folded is what searching uses of a stored Summary; slices of the row.
+type folded struct {
+	fields    [5][]byte // Subject, From, To, Cc, Bcc
+	sent      int64
+	zone      int64
+	cut       bool
+	messageID []byte
+}
+
+func decodeFolded(b []byte) (f folded, err error) {
+	d := decoder{b: b}
+	if err := d.version(summaryVersion, "message summary"); err != nil {
+		return f, err
+	}
+	for i := range f.fields {
+		f.fields[i] = d.bytes()
+	}
+	f.sent, f.zone = d.varint(), d.varint()
+	f.cut = d.byte()&1 != 0
+	d.bytes()
+	f.messageID = d.bytes()
+	if d.bad {
+		return f, corrupt("message summary")
+	}
+	return f, nil
+}
+
+// source is a message whose octets can be read.
+type source struct {
+	index  *message.Index
+	prefix []byte
+	blob   io.ReaderAt
+}
+
+// Search returns the indexes in s of the messages that match q, ascending.
+// First every message is judged by its columns; what they leave open by the
+// stored summaries; what these leave open by reading the messages. Invalid
+// when q is too deep or has too many keys. No lock and no transaction is held
+// beyond one page of messages; ctx ends the search.
+func (a *Account) Search(ctx context.Context, s *Snapshot, q *Query) ([]int, error) {
+	nodes := 0
+	root, err := a.s.prepare(s, q, 1, &nodes)
+	if err != nil {
+		return nil, err
+	}
+	var found, open []int
+	for i, row := range s.Rows(0, s.Len()) {
+		if i&0xfff == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		sub := subject{index: i, row: row}
+		switch root.match(&sub) {
+		case yes:
+			found = append(found, i)
+		case unknown:
+			open = append(open, i)
+		}
+	}
+	for source := fromSummary; source <= root.cost && len(open) > 0; source++ {
+		sure, left, err := a.narrow(ctx, s, root, open, source)
+		if err != nil {
+			return nil, err
+		}
+		found, open = append(found, sure...), left
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+// narrow judges the messages in open by a source and returns those that match
+// and those that are still open.
+func (a *Account) narrow(ctx context.Context, s *Snapshot, root *key, open []int, from int) (found, left []int, err error) {
+	p := pager{id: a.id, blobs: a.s.blobs, want: WantSummary}
+	size := 2048
+	if from == fromText {
+		p.want = WantSummary | WantRow | WantIndex | WantBody
+		size = 64
+	}
+	ids := make([]EmailID, 0, size)
+	for page := range slices.Chunk(open, size) {
+		ids = ids[:0]
+		for _, i := range page {
+			ids = append(ids, s.Email(i))
+		}
+		if err := a.s.view(ctx, a.id, func(r kv.Reader) error { return p.read(r, ids) }); err != nil {
+			return nil, nil, err
+		}
+		for n, i := range page {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			answer, err := a.judge(ctx, root, subject{index: i, row: s.Row(i)}, &p, &p.slots[n], from)
+			if err != nil {
+				return nil, nil, err
+			}
+			switch answer {
+			case yes:
+				found = append(found, i)
+			case unknown:
+				left = append(left, i)
+			}
+		}
+	}
+	return found, left, nil
+}
+
+// judge matches a message whose rows are in slot. A message that was swept, or
+// whose octets do not verify, does not match what only they could tell.
+func (a *Account) judge(ctx context.Context, root *key, sub subject, p *pager, s *slot, from int) (answer, error) {
+	if s.summary.end == 0 {
+		return no, nil
+	}
+	f, err := decodeFolded(p.bytes(s.summary))
+	if err != nil {
+		return no, err
+	}
+	sub.summary = &f
+	if from == fromText && s.row.end != 0 && s.index.end != 0 {
+		e, err := p.email(s)
+		if err != nil {
+			return no, err
+		}
+		text := &source{prefix: e.Prefix}
+		if text.index, err = message.DecodeIndex(e.Index); err != nil {
+			return no, err
+		}
+		if e.Body != nil {
+			text.blob = bytes.NewReader(e.Body[len(e.Prefix):])
+		} else {
+			blob, err := a.s.blobs.Open(ctx, e.Blob)
+			if err != nil {
+				a.s.observeFailure("search message", a.id, err)
+				return no, ctx.Err()
+			}
+			defer blob.Close()
+			text.blob = blob
+		}
+		sub.text = text
+	}
+	return root.match(&sub), nil
+}
+
+// prepare checks a query and makes it ready for a snapshot.
+func (s *Store) prepare(snap *Snapshot, q *Query, depth int, nodes *int) (*key, error) {
+	if *nodes++; depth > s.limits.QueryDepth || *nodes > s.limits.QueryNodes {
+		return nil, postino.E(postino.Invalid, "search", "query too large", nil)
+	}
+	k := &key{Query: q, day: q.Date}
+	for _, sub := range q.Subs {
+		c, err := s.prepare(snap, sub, depth+1, nodes)
+		if err != nil {
+			return nil, err
+		}
+		k.subs = append(k.subs, c)
+		k.cost = max(k.cost, c.cost)
+	}
+	// Cheap keys first: they spare the others.
+	slices.SortStableFunc(k.subs, func(a, b *key) int { return a.cost - b.cost })
+	switch q.Op {
+	case OpNot:
+		if len(q.Subs) != 1 {
+			return nil, postino.E(postino.Invalid, "search", "NOT", nil)
+		}
+	case OpKeyword:
+		k.bit = snap.row.keyword(q.Keyword)
+	case OpSentBefore, OpSentOn, OpSentSince:
+		k.cost = fromSummary
+	case OpSubject, OpFrom, OpTo, OpCc, OpBcc, OpHeader, OpBody, OpText:
+		k.text()
+	}
+	return k, nil
+}
+
+// fieldOps are the fields that are in summaries.
+var fieldOps = [...]string{"subject", "from", "to", "cc", "bcc"}
+
+// text prepares a key that looks for a text. Its cost is the dearest source
+// that it may need.
+func (k *key) text() {
+	k.matcher = message.NewMatcher(k.Text)
+	k.needle = message.Fold(nil, []byte(k.Text))
+	k.cost = fromText
+	if k.Op == OpHeader && len(k.needle) > 0 {
+		for i, name := range fieldOps {
+			if strings.EqualFold(k.Field, name) {
+				q := *k.Query
+				q.Op = OpSubject + Op(i)
+				k.Query = &q
+			}
+		}
+	}
+	if k.Op >= OpSubject && k.Op <= OpBcc && k.Field == "" {
+		k.Query = &Query{Op: k.Op, Text: k.Text, Field: fieldOps[k.Op-OpSubject]}
+	}
+}
+
+const daySeconds = 24 * 3600
+
+// within compares a moment with the day of a key: op counts from the BEFORE of
+// its family.
+func (k *key) within(at int64, op Op) answer {
+	switch op {
+	case 0:
+		return answerOf(at < k.day)
+	case 1:
+		return answerOf(at >= k.day && at < k.day+daySeconds)
+	}
+	return answerOf(at >= k.day)
+}
+
+// match tells whether a message matches, as far as its sources tell.
+func (k *key) match(m *subject) answer {
+	r := &m.row
+	switch k.Op {
+	case OpAll:
+		return yes
+	case OpAnd:
+		return k.all(m)
+	case OpOr:
+		return k.any(m)
+	case OpNot:
+		switch k.subs[0].match(m) {
+		case yes:
+			return no
+		case no:
+			return yes
+		}
+		return unknown
+	case OpSeq:
+		return answerOf(k.Set.Contains(UID(m.index + 1)))
+	case OpUID:
+		return answerOf(k.Set.Contains(r.UID))
+	case OpFlag:
+		return answerOf(r.Flags.System()&k.Flags == k.Flags)
+	case OpKeyword:
+		return answerOf(k.bit >= 0 && r.Flags.Has(k.bit))
+	case OpLarger:
+		return answerOf(uint64(r.Size) > k.N)
+	case OpSmaller:
+		return answerOf(uint64(r.Size) < k.N)
+	case OpBefore, OpOn, OpSince:
+		return k.within(r.Date, k.Op-OpBefore)
+	case OpSavedBefore, OpSavedOn, OpSavedSince:
+		return k.within(r.Saved, k.Op-OpSavedBefore)
+	case OpYounger:
+		return answerOf(r.Date > k.Date-int64(k.N))
+	case OpOlder:
+		return answerOf(r.Date <= k.Date-int64(k.N))
+	case OpModSeq:
+		return answerOf(uint64(r.ModSeq) >= k.N)
+	case OpEmail:
+		return answerOf(uint64(r.Email) == k.N)
+	case OpThread:
+		return answerOf(uint64(r.Thread) == k.N)
+	}
+	return k.matchStored(m)
+}
+
+func (k *key) all(m *subject) answer {
+	result := yes
+	for _, sub := range k.subs {
+		switch sub.match(m) {
+		case no:
+			return no
+		case unknown:
+			result = unknown
+		}
+	}
+	return result
+}
+
+func (k *key) any(m *subject) answer {
+	result := no
+	for _, sub := range k.subs {
+		switch sub.match(m) {
+		case yes:
+			return yes
+		case unknown:
+			result = unknown
+		}
+	}
+	return result
+}
+
+// matchStored matches keys that need more than columns.
+func (k *key) matchStored(m *subject) answer {
+	f := m.summary
+	if f == nil {
+		return unknown
+	}
+	switch k.Op {
+	case OpSentBefore, OpSentOn, OpSentSince:
+		if f.sent == 0 {
+			return no
+		}
+		return k.within(f.sent+f.zone, k.Op-OpSentBefore)
+	case OpSubject, OpFrom, OpTo, OpCc, OpBcc:
+		if bytes.Contains(f.fields[k.Op-OpSubject], k.needle) {
+			return yes
+		}
+		if !f.cut {
+			return no
+		}
+	case OpHeader:
+		if strings.EqualFold(k.Field, "message-id") && len(f.messageID) > 0 {
+			id := append(append(append(make([]byte, 0, 128), '<'), f.messageID...), '>')
+			return answerOf(bytes.Contains(message.Fold(make([]byte, 0, 128), id), k.needle))
+		}
+	}
+	if m.text == nil {
+		return unknown
+	}
+	return answerOf(k.matchText(m.text))
+}
+
+// matchText matches keys that need the octets of the message.
+func (k *key) matchText(t *source) bool {
+	var scope message.TextScope
+	switch k.Op {
+	case OpBody:
+		scope = message.TextBody
+	case OpText:
+		scope = message.TextAll
+		for f := range message.Fields(t.prefix) {
+			if k.matcher.MatchString(message.DecodeHeader(f.Raw)) {
+				return true
+			}
+		}
+	default:
+		return k.matchField(t.prefix) || k.matchField(t.header())
+	}
+	for text := range t.index.Texts(t.blob, scope) {
+		if ok, err := k.matcher.Match(text); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+// maxHeader is how much of a header is searched for a field.
+const maxHeader = 1 << 20
+
+// header reads the top-level header.
+func (t *source) header() []byte {
+	if len(t.index.Parts) == 0 {
+		return nil
+	}
+	b := make([]byte, min(t.index.Parts[0].BodyStart, maxHeader))
+	n, _ := t.blob.ReadAt(b, 0)
+	return b[:n]
+}
+
+// matchField tells whether a header has the field with the text.
+func (k *key) matchField(header []byte) bool {
+	for f := range message.Fields(header) {
+		if bytes.EqualFold(f.Name, []byte(k.Field)) && (len(k.needle) == 0 || k.matcher.MatchString(message.DecodeHeader(f.Value))) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,345 @@
+package mailbox
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/kv"
+)
+
+// Status are the counters of a mailbox (RFC 9051 §6.3.11).
+type Status struct {
+	UIDValidity   uint32
+	UIDNext       UID
+	Messages      uint32
+	Unseen        uint32 // messages without \Seen
+	Deleted       uint32 // messages with \Deleted
+	Size          int64  // octets of all messages
+	HighestModSeq ModSeq
+}
+
+// Info is a mailbox as LIST and STATUS show it.
+type Info struct {
+	ID         MailboxID
+	Name       string
+	SpecialUse SpecialUse
+	Subscribed bool
+	Status
+}
+
+// CanonicalName checks a mailbox name and returns the one form in which it is
+// kept: UTF-8 in normalization form C, levels joined by "/", INBOX in capitals
+// (RFC 9051 §5.1), no separator at the end (§6.3.4). Invalid when a level is
+// empty, "." or "..", too long, too deep, or has control characters (IM10).
+func (s *Store) CanonicalName(name string) (string, error) {
+	bad := func(why string) (string, error) {
+		return "", postino.E(postino.Invalid, "name mailbox", why, nil)
+	}
+	if len(name) > (s.limits.NameLevel+1)*s.limits.NameLevels {
+		return bad("too long")
+	}
+	if !utf8.ValidString(name) {
+		return bad("not UTF-8")
+	}
+	name = norm.NFC.String(strings.TrimSuffix(name, "/"))
+	for _, r := range name {
+		// Line and paragraph separators and bidi controls would let a name
+		// pass for another one in a list.
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) || r == utf8.RuneError {
+			return bad("control character")
+		}
+	}
+	levels := strings.Split(name, "/")
+	if len(levels) > s.limits.NameLevels {
+		return bad("too many levels")
+	}
+	for _, l := range levels {
+		switch {
+		case l == "" || l == "." || l == "..":
+			return bad("empty or relative level")
+		case len(l) > s.limits.NameLevel:
+			return bad("level too long")
+		}
+	}
+	if strings.EqualFold(levels[0], "INBOX") {
+		levels[0] = "INBOX"
+		name = strings.Join(levels, "/")
+	}
+	return name, nil
+}
+
+func (st *state) info(s *Snapshot) Info {
+	_, subscribed := slices.BinarySearch(st.subs, s.row.name)
+	return Info{s.row.id, s.row.name, s.row.use, subscribed, s.row.status}
+}
+
+// Mailboxes returns all mailboxes, INBOX first, then by name. It reads memory;
+// [Account.Sync] brings it up to date. A parent that is only a level in the
+// names of others is not among them.
+func (a *Account) Mailboxes() []Info {
+	st := a.published.Load()
+	list := make([]Info, len(st.boxes))
+	for i, s := range st.boxes {
+		list[i] = st.info(s)
+	}
+	slices.SortFunc(list, func(x, y Info) int {
+		if x.ID == inbox || y.ID == inbox {
+			return cmp.Compare(btoi(x.ID != inbox), btoi(y.ID != inbox))
+		}
+		return strings.Compare(x.Name, y.Name)
+	})
+	return list
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Subscriptions returns the subscribed names, sorted; they need not exist.
+func (a *Account) Subscriptions() []string { return slices.Clone(a.published.Load().subs) }
+
+// Mailbox finds a mailbox by name in memory; NotFound.
+func (a *Account) Mailbox(name string) (Info, error) {
+	name, err := a.s.CanonicalName(name)
+	if err != nil {
+		return Info{}, err
+	}
+	st := a.published.Load()
+	s := st.byName(name)
+	if s == nil {
+		return Info{}, postino.E(postino.NotFound, "find mailbox", name, nil)
+	}
+	return st.info(s), nil
+}
+
+// Status returns a mailbox with its counters from memory; NotFound.
+func (a *Account) Status(box MailboxID) (Info, error) {
+	st := a.published.Load()
+	s := st.box(box)
+	if s == nil {
+		return Info{}, noMailbox(box)
+	}
+	return st.info(s), nil
+}
+
+// Create makes a mailbox and the parents that it lacks (RFC 9051 §6.3.4).
+// Conflict when it exists, or when another mailbox has the special use already;
+// Full at the limit; Invalid for a name that cannot be.
+func (a *Account) Create(ctx context.Context, name string, use SpecialUse) (Info, error) {
+	name, err := a.s.CanonicalName(name)
+	if err != nil {
+		return Info{}, err
+	}
+	st, err := a.update(ctx, nil, func(w *writer) error {
+		if err := w.freeUse(use, 0); err != nil {
+			return err
+		}
+		made, err := w.createPath(name, use)
+		if err == nil && len(made) == 0 {
+			err = postino.E(postino.Conflict, "create mailbox", name, nil)
+		}
+		return err
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	return st.info(st.byName(name)), nil
+}
+
+// freeUse returns an error when a mailbox other than except has one of the uses
+// (RFC 6154 §3 leaves it to the server; one mailbox for a use is what clients
+// expect).
+func (w *writer) freeUse(use SpecialUse, except MailboxID) error {
+	for _, s := range w.st.boxes {
+		if s.row.id != except && s.row.use&use != 0 {
+			return postino.E(postino.Conflict, "set special use of mailbox", (s.row.use & use).String(), nil)
+		}
+	}
+	return nil
+}
+
+// createPath makes the mailbox with a canonical name and its missing parents
+// and returns the new ones, the mailbox last; none when it is there already.
+func (w *writer) createPath(name string, use SpecialUse) (made []*boxRow, err error) {
+	for i := 0; i <= len(name); i++ {
+		if i < len(name) && name[i] != '/' || w.st.byName(name[:i]) != nil {
+			continue
+		}
+		u := UseNone
+		if i == len(name) {
+			u = use
+		}
+		m, err := w.createBox(name[:i], u)
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, m)
+	}
+	return made, nil
+}
+
+// Delete removes a mailbox and its messages. Its children stay, and so does its
+// subscription (RFC 9051 §6.3.5, §6.3.7). Denied for INBOX.
+func (a *Account) Delete(ctx context.Context, box MailboxID) error {
+	if box == inbox {
+		return postino.E(postino.Denied, "delete mailbox", "INBOX", nil)
+	}
+	_, err := a.update(ctx, nil, func(w *writer) error {
+		m, err := w.row(box)
+		if err != nil {
+			return err
+		}
+		w.head.used.Bytes -= m.status.Size
+		w.head.used.Messages -= int64(m.status.Messages)
+		w.head.dead += int64(m.status.Messages)
+		w.head.boxes--
+		w.rows[box] = nil
+		w.record(&Change{Kind: MailboxDeleted, Mailbox: box})
+		if err := w.deleteChunks(box); err != nil {
+			return err
+		}
+		return w.tx.Delete(numberKey(nil, w.id, keyBox, uint64(box)))
+	})
+	return err
+}
+
+func (w *writer) deleteChunks(box MailboxID) error {
+	var keys [][]byte
+	err := w.tx.Scan(kv.Prefix(numberKey(nil, w.id, keyChunk, uint64(box))), func(k, _ []byte) bool {
+		keys = append(keys, slices.Clone(k))
+		return true
+	})
+	for _, k := range keys {
+		if err == nil {
+			err = w.tx.Delete(k)
+		}
+	}
+	return err
+}
+
+// Rename gives a mailbox another name, makes the parents that this lacks, and
+// its children follow (RFC 9051 §6.3.6). Renaming INBOX moves its messages to a
+// new mailbox; its children stay. Conflict when a name is taken, Invalid when
+// the mailbox would come below itself.
+func (a *Account) Rename(ctx context.Context, box MailboxID, name string) error {
+	name, err := a.s.CanonicalName(name)
+	if err != nil {
+		return err
+	}
+	_, err = a.update(ctx, a.renameNeeds(box), func(w *writer) error {
+		s := w.st.box(box)
+		if s == nil {
+			return noMailbox(box)
+		}
+		if w.st.byName(name) != nil || name == "INBOX" {
+			return postino.E(postino.Conflict, "rename mailbox to", name, nil)
+		}
+		if strings.HasPrefix(name, s.row.name+"/") && box != inbox {
+			return postino.E(postino.Invalid, "rename mailbox below itself", name, nil)
+		}
+		if box == inbox {
+			return w.renameInbox(name)
+		}
+		return w.rename(s.row.name, name)
+	})
+	return err
+}
+
+func (a *Account) renameNeeds(box MailboxID) []MailboxID {
+	if box == inbox {
+		return []MailboxID{inbox}
+	}
+	return nil
+}
+
+// rename moves the mailbox old and all below it to name.
+func (w *writer) rename(old, name string) error {
+	if i := strings.LastIndexByte(name, '/'); i > 0 {
+		if _, err := w.createPath(name[:i], UseNone); err != nil {
+			return err
+		}
+	}
+	c := &Change{Kind: MailboxRenamed}
+	for _, s := range w.st.boxes {
+		rest, ok := strings.CutPrefix(s.row.name, old)
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		to, err := w.s.CanonicalName(name + rest)
+		if err != nil {
+			return err
+		}
+		if other := w.st.byName(to); other != nil {
+			return postino.E(postino.Conflict, "rename mailbox to", to, nil)
+		}
+		m, err := w.row(s.row.id)
+		if err != nil {
+			return err
+		}
+		m.name = to
+		c.Boxes, c.Names = append(c.Boxes, m.id), append(c.Names, to)
+	}
+	w.record(c)
+	return nil
+}
+
+// renameInbox moves all messages of INBOX to a new mailbox.
+func (w *writer) renameInbox(name string) error {
+	made, err := w.createPath(name, UseNone)
+	if err != nil {
+		return err
+	}
+	_, err = w.transfer(w.st.box(inbox), All(), made[len(made)-1], true)
+	return err
+}
+
+// Subscribe adds a name to the subscriptions; a mailbox with it need not exist
+// (RFC 9051 §6.3.7).
+func (a *Account) Subscribe(ctx context.Context, name string) error {
+	return a.subscription(ctx, name, (*writer).subscribe)
+}
+
+// Unsubscribe takes a name off the subscriptions.
+func (a *Account) Unsubscribe(ctx context.Context, name string) error {
+	return a.subscription(ctx, name, (*writer).unsubscribe)
+}
+
+func (a *Account) subscription(ctx context.Context, name string, do func(*writer, string) error) error {
+	name, err := a.s.CanonicalName(name)
+	if err != nil {
+		return err
+	}
+	_, err = a.update(ctx, nil, func(w *writer) error { return do(w, name) })
+	return err
+}
+
+// SetSpecialUse changes what a mailbox is for; Conflict when another one has
+// the use, Invalid for INBOX.
+func (a *Account) SetSpecialUse(ctx context.Context, box MailboxID, use SpecialUse) error {
+	if box == inbox && use != UseNone {
+		return postino.E(postino.Invalid, "set special use of mailbox", "INBOX", nil)
+	}
+	_, err := a.update(ctx, nil, func(w *writer) error {
+		m, err := w.row(box)
+		if err != nil || m.use == use {
+			return err
+		}
+		if err := w.freeUse(use, box); err != nil {
+			return err
+		}
+		m.use = use
+		w.record(&Change{Kind: MailboxUpdated, Mailbox: box})
+		return nil
+	})
+	return err
+}
