@@ -47,8 +47,12 @@ func E(kind Kind, op, object string, err error) *Error {
 	return &Error{Kind: kind, Op: op, Object: object, Err: err}
 }
 
-// Error reads as a sentence: operation, object, class, cause.
+// Error reads as a sentence: operation, object, class, cause. Without an
+// operation it reads like its cause.
 func (e *Error) Error() string {
+	if e.Op == "" && e.Err != nil {
+		return e.Err.Error()
+	}
 	s := e.Op
 	if e.Object != "" {
 		s += " " + e.Object

@@ -1,0 +1,161 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/vfs"
+)
+
+// Admin carries out the operations of the command line. A running server
+// answers them on its control socket; without one they are done on the store
+// itself. Arguments and results are values that encoding/json knows.
+type Admin interface {
+	Call(ctx context.Context, op string, args, result any) error
+}
+
+// maxControl bounds a request and a reply on the control socket.
+const maxControl = 16 << 20
+
+// controlPath is where the server of a data directory listens.
+func controlPath(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
+
+// Call does the operation on the open stores.
+func (s *Stores) Call(ctx context.Context, op string, args, result any) error {
+	in, err := json.Marshal(args)
+	if err != nil {
+		return postino.E(postino.Internal, op, "", err)
+	}
+	out, err := s.do(ctx, op, in)
+	if err != nil {
+		return err
+	}
+	if result == nil {
+		return nil
+	}
+	b, err := json.Marshal(out)
+	if err == nil {
+		err = json.Unmarshal(b, result)
+	}
+	return err
+}
+
+// do finds the operation and runs it.
+func (s *Stores) do(ctx context.Context, op string, args json.RawMessage) (any, error) {
+	f := operations[op]
+	if f == nil {
+		return nil, postino.E(postino.Invalid, "control", op, errors.New("unknown operation; is the server of another version?"))
+	}
+	return f(s, ctx, args)
+}
+
+// operation gives a typed function the shape of the table.
+func operation[In, Out any](f func(*Stores, context.Context, In) (Out, error)) func(*Stores, context.Context, json.RawMessage) (any, error) {
+	return func(s *Stores, ctx context.Context, raw json.RawMessage) (any, error) {
+		var in In
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&in); err != nil {
+			return nil, postino.E(postino.Invalid, "control", "", err)
+		}
+		return f(s, ctx, in)
+	}
+}
+
+// failure is an error on the control socket.
+type failure struct {
+	Kind postino.Kind
+	Text string
+}
+
+// ServeHTTP answers POST /OPERATION with the result, or 422 with a failure.
+// The socket's permissions are the authorisation: only the server's own user and
+// root can open it.
+func (s *Stores) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		http.Error(w, "POST only", http.StatusMethodNotAllowed)
+		return
+	}
+	args, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControl))
+	var out any
+	if err == nil {
+		out, err = s.do(r.Context(), r.URL.Path[1:], args)
+	}
+	if err != nil {
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		out = failure{Kind: postino.KindOf(err), Text: err.Error()}
+	}
+	if err := json.NewEncoder(w).Encode(out); err != nil {
+		s.log.Warn("control reply not sent", "err", err)
+	}
+}
+
+// listenControl opens the control socket of a data directory, for which the
+// caller holds the store's lock: what is there is left over. The directory is
+// open to its owner only, and so is the socket.
+func listenControl(files vfs.FS, dataDir string) (net.Listener, error) {
+	path := controlPath(dataDir)
+	if err := files.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// remote is a running server behind its control socket.
+type remote struct{ http http.Client }
+
+// Dial connects to the server that runs on a data directory. It returns
+// NotFound when there is none.
+func Dial(ctx context.Context, dataDir string) (Admin, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", controlPath(dataDir))
+	}
+	c, err := dial(ctx, "", "")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, postino.E(postino.NotFound, "reach the server", dataDir, err)
+	}
+	if err != nil {
+		return nil, postino.E(postino.Denied, "reach the server", dataDir, err)
+	}
+	c.Close()
+	return &remote{http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: time.Minute}}, nil
+}
+
+// Call sends the operation to the server.
+func (r *remote) Call(ctx context.Context, op string, args, result any) error {
+	in, err := json.Marshal(args)
+	if err != nil {
+		return postino.E(postino.Internal, op, "", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://postino/"+op, bytes.NewReader(in))
+	if err != nil {
+		return postino.E(postino.Internal, op, "", err)
+	}
+	resp, err := r.http.Do(req)
+	if err != nil {
+		return postino.E(postino.Transient, op, "", err)
+	}
+	defer resp.Body.Close()
+	d := json.NewDecoder(io.LimitReader(resp.Body, maxControl))
+	if resp.StatusCode != http.StatusOK {
+		var f failure
+		if err := d.Decode(&f); err != nil {
+			return postino.E(postino.Transient, op, "", errors.New(resp.Status))
+		}
+		return &postino.Error{Kind: f.Kind, Err: errors.New(f.Text)}
+	}
+	if result == nil {
+		return nil
+	}
+	return d.Decode(result)
+}

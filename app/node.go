@@ -1,0 +1,288 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/blob"
+	"github.com/postino-mail/postino/certs"
+	"github.com/postino-mail/postino/imap"
+	"github.com/postino-mail/postino/imapd"
+	"github.com/postino-mail/postino/receive"
+	"github.com/postino-mail/postino/smtp"
+)
+
+// Service is what a listener speaks.
+type Service string
+
+// The services. Those that end in s begin with TLS (RFC 8314 §3).
+const (
+	SMTP        Service = "smtp"
+	Submission  Service = "submission"
+	Submissions Service = "submissions"
+	IMAP        Service = "imap"
+	IMAPS       Service = "imaps"
+	Metrics     Service = "metrics"
+)
+
+// Listener is an address on which a service is offered.
+type Listener struct {
+	Service Service
+	Address string // host:port; port 0 takes a free one
+}
+
+// Options are a whole node.
+type Options struct {
+	Hostname  string
+	Stores    StoreOptions
+	Listeners []Listener
+	Certs     *certs.Source
+	// Version stands in the answer to IMAP's ID.
+	Version string
+	// Ephemeral nodes keep all in memory and have no control socket.
+	Ephemeral bool
+	// Dev lets clients log in without TLS and talk sloppily; loopback only.
+	Dev bool
+	// Trusted tells which peers are not limited per address.
+	Trusted func(netip.Addr) bool
+	SMTP    smtp.Limits
+	IMAP    imap.Limits
+	Logger  *slog.Logger
+}
+
+// Node is a running mail system.
+type Node struct {
+	*Stores
+	opts    Options
+	servers []server
+	bound   []Listener
+	failed  chan error // the first listener or background worker that ended
+	stopBg  context.CancelFunc
+	bg      sync.WaitGroup
+}
+
+// server is a listener with what serves it.
+type server struct {
+	name     string
+	serve    func() error
+	shutdown func(context.Context) error
+}
+
+// Start opens the stores and listeners and begins to serve. On error nothing
+// is left running.
+func Start(opts Options) (*Node, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	opts.Stores.Logger = opts.Logger
+	stores, err := openStores(opts.Stores)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{Stores: stores, opts: opts, failed: make(chan error, 1)}
+	if err := n.listen(); err != nil {
+		for _, s := range n.servers {
+			err = errors.Join(err, s.shutdown(canceled()))
+		}
+		return nil, errors.Join(err, stores.Close())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.stopBg = cancel
+	n.background(ctx, "mailboxes", n.Mailboxes.Run)
+	n.background(ctx, "blobs", n.upkeep)
+	n.Queue.Start()
+	for _, s := range n.servers {
+		n.bg.Go(func() {
+			if err := s.serve(); err != nil {
+				n.fail(fmt.Errorf("%s: %w", s.name, err))
+			}
+		})
+	}
+	return n, nil
+}
+
+// canceled is a context that is over: a shutdown with it waits for nobody.
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// background runs a worker until the node stops.
+func (n *Node) background(ctx context.Context, name string, f func(context.Context) error) {
+	n.bg.Go(func() {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			n.fail(fmt.Errorf("%s: %w", name, err))
+		}
+	})
+}
+
+// upkeep removes bodies that nobody holds every hour, and reads all of them
+// every 30 days to find those that do not verify (ST2).
+func (n *Node) upkeep(ctx context.Context) error {
+	sweep, scrub := time.NewTicker(time.Hour), time.NewTicker(30*24*time.Hour)
+	defer sweep.Stop()
+	defer scrub.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sweep.C:
+			err = n.Blobs.Sweep(ctx)
+		case <-scrub.C:
+			err = n.Blobs.Scrub(ctx, func(blob.Progress) {})
+		}
+		if err != nil && ctx.Err() == nil {
+			n.opts.Logger.Warn("upkeep of bodies", "err", err)
+		}
+	}
+}
+
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default:
+	}
+}
+
+// Bound returns the listeners with the addresses that they really have.
+func (n *Node) Bound() []Listener { return n.bound }
+
+// Run serves until ctx ends or a part of the node fails, and stops the node. A
+// store that stopped writing is such a failure: the process must start anew
+// from the log (QU4).
+func (n *Node) Run(ctx context.Context) error {
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-n.failed:
+	case err = <-n.DB.Failed():
+	}
+	if err != nil {
+		n.opts.Logger.Error("stopping", "err", err)
+	}
+	return errors.Join(err, n.stop())
+}
+
+// stop takes nothing new, lets what runs finish, and closes the stores.
+func (n *Node) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	errs := make([]error, len(n.servers))
+	var wg sync.WaitGroup
+	for i, s := range n.servers {
+		wg.Go(func() { errs[i] = s.shutdown(ctx) })
+	}
+	wg.Wait()
+	err := errors.Join(append(errs, n.Queue.Stop(ctx))...)
+	n.stopBg()
+	n.bg.Wait()
+	return errors.Join(err, n.Stores.Close())
+}
+
+// Reload loads certificates again; what does not load stays as it was.
+func (n *Node) Reload() error { return n.opts.Certs.Reload() }
+
+// listen opens every listener before the first is served.
+func (n *Node) listen() error {
+	for _, l := range n.opts.Listeners {
+		ln, err := net.Listen("tcp", l.Address)
+		if err != nil {
+			return postino.E(postino.Invalid, "listen for "+string(l.Service), l.Address, err)
+		}
+		l.Address = ln.Addr().String()
+		n.bound = append(n.bound, l)
+		s, err := n.service(l.Service, ln)
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		s.name = string(l.Service) + " " + l.Address
+		n.servers = append(n.servers, s)
+	}
+	if n.opts.Ephemeral {
+		return nil
+	}
+	control, err := listenControl(n.opts.Stores.Files, n.opts.Stores.DataDir)
+	if err != nil {
+		return postino.E(postino.Invalid, "open control socket", n.opts.Stores.DataDir, err)
+	}
+	s := httpServer(control, n.Stores)
+	s.name = "control"
+	n.servers = append(n.servers, s)
+	return nil
+}
+
+// service makes the engine and the desk behind a listener.
+func (n *Node) service(kind Service, ln net.Listener) (server, error) {
+	switch kind {
+	case SMTP, Submission, Submissions:
+		return n.smtp(kind, ln), nil
+	case IMAP, IMAPS:
+		return n.imap(kind, ln), nil
+	case Metrics:
+		return httpServer(ln, n.opts.Stores.Metrics.Handler()), nil
+	}
+	return server{}, postino.E(postino.Invalid, "listen", string(kind), errors.New("no such service"))
+}
+
+func (n *Node) smtp(kind Service, ln net.Listener) server {
+	o := &n.opts
+	profile := receive.MX
+	if kind != SMTP {
+		profile = receive.Submission
+	}
+	desk := receive.New(receive.Options{
+		Hostname: o.Hostname, Profile: profile, Auth: true, Room: n.DB.Admit, Directory: n.Directory, Blobs: n.Blobs, Queue: n.Queue, Mailboxes: n.Mailboxes, DB: n.DB,
+		Stories: n.Stories, IDs: n.IDs, Logger: o.Logger, Metrics: o.Stores.Metrics,
+	})
+	s := smtp.NewServer(smtp.Options{
+		Hostname: o.Hostname, Backend: desk, TLS: n.tls("smtp"), ImplicitTLS: kind == Submissions, AuthInsecure: o.Dev,
+		Normalise: profile == receive.Submission, LaxPipelining: o.Dev, Trusted: o.Trusted, Limits: o.SMTP, Logger: o.Logger, Metrics: o.Stores.Metrics,
+	})
+	return server{serve: func() error { return s.Serve(ln) }, shutdown: func(ctx context.Context) error { ln.Close(); return s.Shutdown(ctx) }}
+}
+
+func (n *Node) imap(kind Service, ln net.Listener) server {
+	o := &n.opts
+	desk := imapd.New(imapd.Options{Directory: n.Directory, Mailboxes: n.Mailboxes, Blobs: n.Blobs, Logger: o.Logger})
+	opts := imap.Options{
+		NewSession: desk.NewSession, TLS: n.tls("imap"), AllowClear: o.Dev, Name: o.Hostname,
+		ID: []string{"name", "Postino", "version", o.Version}, Limits: o.IMAP, Logger: o.Logger, Metrics: o.Stores.Metrics,
+	}
+	if kind == IMAPS {
+		ln, opts.TLS = tls.NewListener(ln, opts.TLS), nil
+	}
+	s := imap.NewServer(opts)
+	return server{serve: func() error { return s.Serve(ln) }, shutdown: func(ctx context.Context) error { ln.Close(); return s.Shutdown(ctx) }}
+}
+
+func (n *Node) tls(alpn string) *tls.Config { return n.opts.Certs.Config(alpn) }
+
+// httpServer serves h on a listener that only this machine reaches.
+func httpServer(ln net.Listener, h http.Handler) server {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	return server{
+		serve: func() error {
+			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		},
+		shutdown: func(ctx context.Context) error {
+			if err := s.Shutdown(ctx); err != nil {
+				return s.Close()
+			}
+			return nil
+		},
+	}
+}

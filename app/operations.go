@@ -1,0 +1,239 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/story"
+)
+
+// operations is everything that [Admin.Call] can do.
+var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any, error){
+	"domain.add":        operation((*Stores).addDomain),
+	"domain.list":       operation((*Stores).listDomains),
+	"domain.remove":     operation((*Stores).removeDomain),
+	"user.add":          operation((*Stores).addUser),
+	"user.list":         operation((*Stores).listUsers),
+	"user.remove":       operation((*Stores).removeUser),
+	"user.passwd":       operation((*Stores).setPassword),
+	"user.app-password": operation((*Stores).addAppPassword),
+	"alias.add":         operation((*Stores).addAlias),
+	"alias.list":        operation((*Stores).listAliases),
+	"alias.remove":      operation((*Stores).removeAlias),
+	"trace":             operation((*Stores).trace),
+}
+
+// None stands where an operation has no result.
+type None struct{}
+
+// Domain is a domain as the command line gives and sees it.
+type Domain struct {
+	Name      string
+	CatchAll  string `json:",omitempty"`
+	Separator string `json:",omitempty"`
+	Disabled  bool   `json:",omitempty"`
+}
+
+// User is a user as the command line gives and sees it.
+type User struct {
+	Address  string
+	Name     string `json:",omitempty"`
+	Password string `json:",omitempty"` // only to add or change
+	Admin    bool   `json:",omitempty"`
+	Disabled bool   `json:",omitempty"`
+	// Quota, Used and Messages are octets and a count; 0 is no quota.
+	Quota, Used, Messages int64
+	Created               time.Time
+}
+
+// Alias is an alias as the command line gives and sees it.
+type Alias struct {
+	Address string
+	Targets []string
+}
+
+// Named carries the one name that an operation works on.
+type Named struct{ Name string }
+
+// AppPassword asks for an app password and carries it back, once.
+type AppPassword struct {
+	Address, Name, Secret string
+}
+
+func (s *Stores) addDomain(ctx context.Context, d Domain) (None, error) {
+	name, err := postino.CanonicalDomain(d.Name)
+	if err != nil {
+		return None{}, err
+	}
+	dom := directory.Domain{Name: name, Separator: d.Separator, Disabled: d.Disabled}
+	if d.CatchAll != "" {
+		if dom.CatchAll, err = postino.ParseAddress(d.CatchAll); err != nil {
+			return None{}, err
+		}
+	}
+	return None{}, s.Directory.AddDomain(ctx, dom)
+}
+
+func (s *Stores) listDomains(ctx context.Context, _ None) ([]Domain, error) {
+	domains, err := s.Directory.Domains(ctx)
+	out := make([]Domain, 0, len(domains))
+	for _, d := range domains {
+		out = append(out, Domain{Name: d.Name, CatchAll: d.CatchAll.String(), Separator: d.Separator, Disabled: d.Disabled})
+	}
+	return out, err
+}
+
+func (s *Stores) removeDomain(ctx context.Context, n Named) (None, error) {
+	name, err := postino.CanonicalDomain(n.Name)
+	if err != nil {
+		return None{}, err
+	}
+	return None{}, s.Directory.RemoveDomain(ctx, name)
+}
+
+func (s *Stores) addUser(ctx context.Context, u User) (None, error) {
+	a, err := postino.ParseAddress(u.Address)
+	if err != nil {
+		return None{}, err
+	}
+	n := directory.NewUser{Address: a, Name: u.Name, Password: u.Password, Quota: u.Quota, Disabled: u.Disabled}
+	if u.Admin {
+		n.Role = directory.RoleAdmin
+	}
+	_, err = s.Directory.AddUser(ctx, n)
+	return None{}, err
+}
+
+func (s *Stores) listUsers(ctx context.Context, n Named) ([]User, error) {
+	users, err := s.Directory.Users(ctx, n.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]User, 0, len(users))
+	for _, u := range users {
+		usage, err := s.usage(ctx, u.ID)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, User{Address: u.Address.String(), Name: u.Name, Admin: u.Role == directory.RoleAdmin, Disabled: u.Disabled,
+			Quota: usage.Limit.Bytes, Used: usage.Used.Bytes, Messages: usage.Used.Messages, Created: u.Created})
+	}
+	return out, nil
+}
+
+// byAddress runs f on a parsed address.
+func byAddress(f func(postino.Address) error, address string) (None, error) {
+	a, err := postino.ParseAddress(address)
+	if err == nil {
+		err = f(a)
+	}
+	return None{}, err
+}
+
+func (s *Stores) removeUser(ctx context.Context, n Named) (None, error) {
+	return byAddress(func(a postino.Address) error { return s.Directory.RemoveUser(ctx, a) }, n.Name)
+}
+
+func (s *Stores) setPassword(ctx context.Context, u User) (None, error) {
+	return byAddress(func(a postino.Address) error { return s.Directory.SetPassword(ctx, a, u.Password) }, u.Address)
+}
+
+func (s *Stores) addAppPassword(ctx context.Context, p AppPassword) (AppPassword, error) {
+	_, err := byAddress(func(a postino.Address) (err error) {
+		p.Secret, _, err = s.Directory.AddAppPassword(ctx, a, p.Name, directory.AllServices)
+		return err
+	}, p.Address)
+	return p, err
+}
+
+func (s *Stores) addAlias(ctx context.Context, in Alias) (None, error) {
+	a, err := aliasAddress(in.Address)
+	if err != nil {
+		return None{}, err
+	}
+	al := directory.Alias{Address: a}
+	for _, t := range in.Targets {
+		target, err := aliasAddress(t)
+		if err != nil {
+			return None{}, err
+		}
+		al.Targets = append(al.Targets, target)
+	}
+	return None{}, s.Directory.SetAlias(ctx, al)
+}
+
+// aliasAddress reads an address, or "@domain" for a whole domain.
+func aliasAddress(s string) (postino.Address, error) {
+	if len(s) > 1 && s[0] == '@' {
+		d, err := postino.CanonicalDomain(s[1:])
+		return postino.Address{Domain: d}, err
+	}
+	return postino.ParseAddress(s)
+}
+
+func (s *Stores) listAliases(ctx context.Context, n Named) ([]Alias, error) {
+	aliases, err := s.Directory.Aliases(ctx, n.Name)
+	out := make([]Alias, 0, len(aliases))
+	for _, a := range aliases {
+		al := Alias{Address: a.Address.String()}
+		for _, t := range a.Targets {
+			al.Targets = append(al.Targets, t.String())
+		}
+		out = append(out, al)
+	}
+	return out, err
+}
+
+func (s *Stores) removeAlias(ctx context.Context, n Named) (None, error) {
+	a, err := aliasAddress(n.Name)
+	if err != nil {
+		return None{}, err
+	}
+	return None{}, s.Directory.RemoveAlias(ctx, a)
+}
+
+// TraceQuery asks for the stories of a message id, an address or an id.
+type TraceQuery struct {
+	Text  string
+	Limit int
+}
+
+// Story is what happened to one message.
+type Story struct {
+	ID     string
+	Events []StoryEvent
+}
+
+// StoryEvent is one line of a story; Facts is the event as JSON.
+type StoryEvent struct {
+	Time  time.Time
+	Text  string
+	Facts json.RawMessage
+}
+
+func (s *Stores) trace(ctx context.Context, q TraceQuery) ([]Story, error) {
+	ids, err := s.Stories.Find(ctx, story.Query{Text: q.Text, Limit: q.Limit})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Story, 0, len(ids))
+	for _, id := range ids {
+		events, err := s.Stories.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		st := Story{ID: id.String()}
+		for _, e := range events {
+			facts, err := json.Marshal(e)
+			if err != nil {
+				return nil, err
+			}
+			st.Events = append(st.Events, StoryEvent{Time: e.Time(), Text: story.Describe(e), Facts: facts})
+		}
+		out = append(out, st)
+	}
+	return out, nil
+}

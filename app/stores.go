@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/blob"
+	"github.com/postino-mail/postino/deliver"
+	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/kv/lsm"
+	"github.com/postino-mail/postino/mailbox"
+	"github.com/postino-mail/postino/metric"
+	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/story"
+	"github.com/postino-mail/postino/vfs"
+)
+
+// StoreOptions say where and how a node keeps things.
+type StoreOptions struct {
+	// Files is the file system and DataDir the directory on it.
+	Files   vfs.FS
+	DataDir string
+	KV      lsm.Options
+	Blobs   blob.Options
+	// AnyUser makes every domain local and every user on first sight (dev).
+	AnyUser *directory.AcceptAny
+	Logger  *slog.Logger
+	Metrics *metric.Registry
+}
+
+// Stores are the rooms that keep things, open on one data directory.
+type Stores struct {
+	DB        *lsm.DB
+	Blobs     *blob.Store
+	Mailboxes *mailbox.Store
+	Directory *directory.Directory
+	Stories   *story.Store
+	Queue     *queue.Queue
+	IDs       *postino.IDs
+
+	files vfs.FS
+	dir   string
+	log   *slog.Logger
+}
+
+// openStores opens or makes the data directory.
+func openStores(o StoreOptions) (*Stores, error) {
+	if err := o.Files.MkdirAll(o.DataDir, 0o700); err != nil {
+		return nil, postino.E(postino.Invalid, "make data directory", o.DataDir, err)
+	}
+	o.KV.Logger, o.KV.Metrics = o.Logger, o.Metrics
+	db, err := lsm.Open(o.Files, filepath.Join(o.DataDir, "kv"), o.KV)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stores{DB: db, IDs: new(postino.IDs), files: o.Files, dir: o.DataDir, log: o.Logger}
+	o.Blobs.Logger, o.Blobs.IDs, o.Blobs.Admit = o.Logger, s.IDs, db.Admit
+	if s.Blobs, err = blob.New(db, o.Files, filepath.Join(o.DataDir, "blobs"), o.Blobs); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.Mailboxes = mailbox.New(db, s.Blobs, mailbox.Options{Logger: o.Logger})
+	s.Directory = directory.New(db, directory.Options{
+		Logger: o.Logger, Metrics: o.Metrics, Accounts: s.accountHooks(), AcceptAny: o.AnyUser,
+	})
+	s.Stories = story.New(db, story.Options{Logger: o.Logger, IDs: s.IDs})
+	local := deliver.New(deliver.Options{
+		Blobs: s.Blobs, Mailboxes: s.Mailboxes, Directory: s.Directory, Logger: o.Logger, Metrics: o.Metrics,
+	})
+	s.Queue = queue.New(db, s.Blobs, s.Stories, queue.Options{
+		Logger: o.Logger, Metrics: o.Metrics, IDs: s.IDs, Transports: map[string]queue.Transport{"local": local},
+	})
+	return s, nil
+}
+
+// accountHooks keep the mailboxes in step with the users, in one transaction.
+func (s *Stores) accountHooks() directory.AccountHooks {
+	id := func(u directory.User) mailbox.AccountID { return mailbox.AccountID(u.ID) }
+	return directory.AccountHooks{
+		Scopes: func(n uint64) []kv.Scope { return []kv.Scope{s.Mailboxes.Scope(mailbox.AccountID(n))} },
+		Create: func(tx kv.Tx, u directory.User) error {
+			return s.Mailboxes.Create(tx, id(u), mailbox.Quota{Bytes: u.Quota}, u.Created)
+		},
+		Change: func(tx kv.Tx, old, now directory.User) error {
+			if old.Quota == now.Quota {
+				return nil
+			}
+			return s.Mailboxes.SetQuota(tx, id(now), mailbox.Quota{Bytes: now.Quota})
+		},
+		Remove: func(tx kv.Tx, u directory.User) error { return s.Mailboxes.Remove(tx, id(u)) },
+	}
+}
+
+// usage reads what an account stores.
+func (s *Stores) usage(ctx context.Context, account uint64) (u mailbox.Usage, err error) {
+	id := mailbox.AccountID(account)
+	verr := s.DB.View(ctx, []kv.Scope{s.Mailboxes.Scope(id)}, func(r kv.Reader) error {
+		u, err = s.Mailboxes.Usage(r, id)
+		return err
+	})
+	return u, verr
+}
+
+// Close closes everything in the reverse order; the queue must be stopped.
+func (s *Stores) Close() error {
+	s.Stories.Close()
+	s.Directory.Close()
+	return s.DB.Close()
+}
+
+// drain is how long a stop waits for what runs (QU10).
+const drain = 30 * time.Second

@@ -1,0 +1,115 @@
+package imapd
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/postino-mail/postino/imap"
+	"github.com/postino-mail/postino/mailbox"
+)
+
+// span is a run of positions in the client's snapshot, hi not included.
+type span struct{ lo, hi int }
+
+// spans resolves a number set to ascending, disjoint runs of positions. A
+// sequence number that the client cannot know is a protocol error (RFC 9051 §9,
+// seq-number); UIDs that do not exist are passed over.
+func (s *session) spans(set imap.NumSet) ([]span, error) {
+	snap := s.sel.snap
+	n := snap.Len()
+	out := make([]span, 0, len(set.Ranges))
+	for _, r := range set.Ranges {
+		if !set.UID {
+			lo, hi := r.Resolve(uint32(n))
+			if lo == 0 || int64(hi) > int64(n) {
+				return nil, &imap.Error{Bad: true, Text: "no such message sequence number"}
+			}
+			out = append(out, span{int(lo) - 1, int(hi)})
+			continue
+		}
+		if n == 0 {
+			continue
+		}
+		lo, hi := r.Resolve(uint32(snap.UID(n - 1)))
+		i, _ := snap.Find(mailbox.UID(lo))
+		j, found := snap.Find(mailbox.UID(hi))
+		if found {
+			j++
+		}
+		if i < j {
+			out = append(out, span{i, j})
+		}
+	}
+	return merge(out), nil
+}
+
+// merge sorts runs and joins those that overlap or touch.
+func merge(in []span) []span {
+	slices.SortFunc(in, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
+	out := in[:0]
+	for _, sp := range in {
+		if k := len(out) - 1; k >= 0 && sp.lo <= out[k].hi {
+			out[k].hi = max(out[k].hi, sp.hi)
+		} else {
+			out = append(out, sp)
+		}
+	}
+	return out
+}
+
+// uids returns the UIDs at the positions, as ranges that hold no other message
+// of the snapshot but may span numbers that do not exist.
+func (s *session) uids(spans []span) mailbox.Ranges {
+	out := make(mailbox.Ranges, 0, len(spans))
+	for _, sp := range spans {
+		if sp.lo < sp.hi {
+			out = append(out, mailbox.Range{Lo: s.sel.snap.UID(sp.lo), Hi: s.sel.snap.UID(sp.hi - 1)})
+		}
+	}
+	return out
+}
+
+// numbers turns UIDs to what the client asked in: UIDs or sequence numbers.
+func (s *session) numbers(uid bool, r mailbox.Ranges) []imap.Range {
+	if uid {
+		return wireRanges(r)
+	}
+	var out []imap.Range
+	for i := range s.sel.snap.Select(r) {
+		out = imap.AppendRange(out, uint32(i+1))
+	}
+	return out
+}
+
+func wireRanges(r mailbox.Ranges) []imap.Range {
+	out := make([]imap.Range, len(r))
+	for i, x := range r {
+		out[i] = imap.Range{Start: uint32(x.Lo), Stop: uint32(x.Hi)}
+	}
+	return out
+}
+
+// searchRanges resolves a set of a search key; numbers that do not exist match
+// nothing there (RFC 9051 §6.4.4).
+func (s *session) searchRanges(set imap.NumSet) mailbox.Ranges {
+	snap, last := s.sel.snap, uint32(s.sel.snap.Len())
+	if set.UID {
+		last = 0
+		if n := snap.Len(); n > 0 {
+			last = uint32(snap.UID(n - 1))
+		}
+	}
+	out := make(mailbox.Ranges, 0, len(set.Ranges))
+	for _, r := range set.Ranges {
+		lo, hi := r.Resolve(last)
+		if lo == 0 { // "*" of an empty mailbox
+			if hi == 0 {
+				continue
+			}
+			lo = 1
+		}
+		out = append(out, mailbox.Range{Lo: mailbox.UID(min(lo, math.MaxUint32)), Hi: mailbox.UID(hi)})
+	}
+	return out.Normalize()
+}

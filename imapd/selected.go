@@ -1,0 +1,285 @@
+package imapd
+
+import (
+	"context"
+	"slices"
+
+	"github.com/postino-mail/postino/imap"
+	"github.com/postino-mail/postino/mailbox"
+)
+
+// selected is the mailbox that a session has open.
+type selected struct {
+	view     *mailbox.View
+	snap     *mailbox.Snapshot // what the client believes
+	readOnly bool
+	keywords int                     // how many of the mailbox's keywords the client was told
+	own      map[mailbox.ModSeq]bool // changes of this session that the client knows of
+	stop     func()                  // ends the notices
+}
+
+// systemFlags pairs the engine's flags with the mailboxes' own.
+var systemFlags = []struct {
+	wire imap.Flag
+	flag mailbox.Flags
+}{
+	{imap.Seen, mailbox.Seen}, {imap.Answered, mailbox.Answered}, {imap.Flagged, mailbox.Flagged},
+	{imap.Deleted, mailbox.Deleted}, {imap.Draft, mailbox.Draft},
+}
+
+const permanent = imap.Seen | imap.Answered | imap.Flagged | imap.Deleted | imap.Draft
+
+// fromWire drops \Recent, which nobody may set (RFC 3501 §2.3.2).
+func fromWire(f imap.Flag) (out mailbox.Flags) {
+	for _, p := range systemFlags {
+		if f&p.wire != 0 {
+			out |= p.flag
+		}
+	}
+	return out
+}
+
+// wireTable turns the five bits of mailbox.Flags to the engine's.
+var wireTable = func() (t [32]imap.Flag) {
+	for i := range t {
+		for _, p := range systemFlags {
+			if mailbox.Flags(i)&p.flag != 0 {
+				t[i] |= p.wire
+			}
+		}
+	}
+	return t
+}()
+
+func toWire(f mailbox.Flags) imap.Flag { return wireTable[f&31] }
+
+// keywordNames appends the names of a message's keywords to dst.
+func keywordNames(dst []string, m mailbox.Mask, names []string) []string {
+	for n := range m.Keywords() {
+		if n < len(names) {
+			dst = append(dst, names[n])
+		}
+	}
+	return dst
+}
+
+// Select opens a mailbox.
+func (s *session) Select(ctx context.Context, req imap.SelectRequest) (*imap.SelectData, error) {
+	info, err := s.acct.Mailbox(req.Mailbox)
+	if err != nil {
+		return nil, err
+	}
+	view, err := s.acct.Open(ctx, info.ID)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := view.Sync(ctx)
+	if err != nil {
+		return nil, err
+	}
+	status := snap.Status()
+	s.sel = &selected{view: view, snap: snap, readOnly: req.ReadOnly, keywords: len(snap.Keywords()), own: map[mailbox.ModSeq]bool{}}
+	s.subscribe()
+	return &imap.SelectData{
+		Name: info.Name, Attrs: attrs(info.SpecialUse), Messages: uint32(snap.Len()), FirstUnseen: firstUnseen(snap),
+		UIDNext: uint32(status.UIDNext), UIDValidity: status.UIDValidity, HighestModSeq: max(1, uint64(status.HighestModSeq)),
+		Keywords: snap.Keywords(), ReadOnly: req.ReadOnly, Permanent: permanent, NewKeywords: len(snap.Keywords()) < mailbox.MaxKeywords,
+	}, nil
+}
+
+// firstUnseen returns the sequence number of the first message without \Seen.
+func firstUnseen(snap *mailbox.Snapshot) uint32 {
+	if snap.Status().Unseen == 0 {
+		return 0
+	}
+	for i, r := range snap.Rows(0, snap.Len()) {
+		if r.Flags.System()&mailbox.Seen == 0 {
+			return uint32(i + 1)
+		}
+	}
+	return 0
+}
+
+// Unselect closes the mailbox.
+func (s *session) Unselect(context.Context) error {
+	if s.sel != nil {
+		if s.sel.stop != nil {
+			s.sel.stop()
+		}
+		s.sel = nil
+	}
+	return nil
+}
+
+// Watch passes the view's notices on, also for mailboxes selected later.
+func (s *session) Watch(changed func()) {
+	s.changed = changed
+	s.subscribe()
+}
+
+// subscribe makes the notices of the selected mailbox go where Watch said.
+func (s *session) subscribe() {
+	if s.sel == nil {
+		return
+	}
+	if s.sel.stop != nil {
+		s.sel.stop()
+		s.sel.stop = nil
+	}
+	if s.changed != nil {
+		s.sel.stop = s.sel.view.Notify(s.changed)
+	}
+}
+
+// Poll tells what changed between the client's snapshot and the newest one.
+func (s *session) Poll(ctx context.Context, w *imap.UpdateWriter, expunge bool) error {
+	if s.sel == nil {
+		return nil
+	}
+	next, err := s.sel.view.Sync(ctx)
+	if err != nil {
+		return err
+	}
+	if next == s.sel.snap {
+		return nil
+	}
+	if !expunge {
+		next = s.sel.snap.Keep(next)
+	}
+	s.tell(w, next)
+	return w.Err()
+}
+
+// tell writes the difference to next and makes it the client's snapshot.
+func (s *session) tell(w *imap.UpdateWriter, next *mailbox.Snapshot) {
+	sel := s.sel
+	d := sel.snap.Diff(next)
+	for _, i := range slices.Backward(d.Expunged) { // from the end, so that each number still holds
+		w.Expunge(uint32(i+1), uint32(sel.snap.UID(i)))
+	}
+	if d.Exists {
+		w.Exists(uint32(next.Len()))
+	}
+	s.tellKeywords(w, next)
+	var names []string
+	for _, i := range d.Changed {
+		r := next.Row(i)
+		if sel.own[r.ModSeq] {
+			continue
+		}
+		names = keywordNames(names[:0], r.Flags, next.Keywords())
+		w.Flags(uint32(i+1), uint32(r.UID), uint64(r.ModSeq), toWire(r.Flags.System()), names)
+	}
+	sel.snap = next
+	clear(sel.own)
+}
+
+// tellKeywords announces keywords that the client has not seen in FLAGS yet.
+func (s *session) tellKeywords(w *imap.UpdateWriter, snap *mailbox.Snapshot) {
+	if names := snap.Keywords(); len(names) > s.sel.keywords {
+		s.sel.keywords = len(names)
+		w.MailboxFlags(names, permanent, len(names) < mailbox.MaxKeywords)
+	}
+}
+
+// Store changes flags in one commit and reports the flags of every message named.
+func (s *session) Store(ctx context.Context, w *imap.UpdateWriter, req imap.StoreRequest) (*imap.StoreData, error) {
+	spans, err := s.spans(req.Set)
+	if err != nil || len(spans) == 0 {
+		return &imap.StoreData{}, err
+	}
+	op := map[imap.StoreOp]mailbox.FlagOp{imap.StoreAdd: mailbox.AddFlags, imap.StoreRemove: mailbox.RemoveFlags, imap.StoreReplace: mailbox.ReplaceFlags}[req.Op]
+	change := mailbox.StoreRequest{UIDs: s.uids(spans), Op: op, Flags: fromWire(req.Flags), Keywords: req.Keywords}
+	if req.Conditional {
+		since := mailbox.ModSeq(req.UnchangedSince)
+		change.UnchangedSince = &since
+	}
+	res, err := s.acct.Store(ctx, s.sel.view.Mailbox(), change)
+	if err != nil {
+		return nil, err
+	}
+	if res.ModSeq != 0 {
+		s.sel.own[res.ModSeq] = true
+	}
+	s.tellKeywords(w, res.Snapshot)
+	s.tellFlags(w, spans, res)
+	return &imap.StoreData{Modified: s.numbers(req.Set.UID, res.Modified)}, w.Err()
+}
+
+// tellFlags writes the flags after a Store of every message in spans that is
+// still there and was not left alone by UNCHANGEDSINCE.
+func (s *session) tellFlags(w *imap.UpdateWriter, spans []span, res mailbox.StoreResult) {
+	var names []string
+	after := res.Snapshot
+	for _, sp := range spans {
+		for i := sp.lo; i < sp.hi; i++ {
+			uid := s.sel.snap.UID(i)
+			j, ok := locate(after, i, uid)
+			if !ok || len(res.Modified) > 0 && res.Modified.Contains(uid) {
+				continue
+			}
+			r := after.Row(j)
+			names = keywordNames(names[:0], r.Flags, after.Keywords())
+			w.Flags(uint32(i+1), uint32(uid), uint64(r.ModSeq), toWire(r.Flags.System()), names)
+		}
+	}
+}
+
+// locate finds a UID in a snapshot, first where it stood in another one.
+func locate(snap *mailbox.Snapshot, hint int, uid mailbox.UID) (int, bool) {
+	if hint < snap.Len() && snap.UID(hint) == uid {
+		return hint, true
+	}
+	return snap.Find(uid)
+}
+
+// Copy copies by reference.
+func (s *session) Copy(ctx context.Context, set imap.NumSet, to string) (*imap.CopyData, error) {
+	return s.transfer(ctx, set, to, s.acct.Copy)
+}
+
+// Move moves in one commit (RFC 6851 §3.3).
+func (s *session) Move(ctx context.Context, set imap.NumSet, to string) (*imap.CopyData, error) {
+	return s.transfer(ctx, set, to, s.acct.Move)
+}
+
+func (s *session) transfer(ctx context.Context, set imap.NumSet, to string,
+	do func(context.Context, mailbox.MailboxID, mailbox.Ranges, mailbox.MailboxID) (mailbox.CopyResult, error)) (*imap.CopyData, error) {
+	spans, err := s.spans(set)
+	if err != nil {
+		return nil, err
+	}
+	dst, err := s.acct.Mailbox(to)
+	if err != nil {
+		return nil, err
+	}
+	if len(spans) == 0 {
+		return &imap.CopyData{}, nil
+	}
+	res, err := do(ctx, s.sel.view.Mailbox(), s.uids(spans), dst.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &imap.CopyData{UIDValidity: res.UIDValidity, Source: wireRanges(res.Source), Dest: wireRanges(res.Dest)}, nil
+}
+
+// Expunge removes messages with \Deleted. Without uids only those go that the
+// client knows of: what arrived later is not its to remove (RFC 9051 §6.4.3).
+func (s *session) Expunge(ctx context.Context, uids *imap.NumSet) (*imap.ExpungeData, error) {
+	spans := []span{{0, s.sel.snap.Len()}}
+	if uids != nil {
+		var err error
+		if spans, err = s.spans(*uids); err != nil {
+			return nil, err
+		}
+	}
+	which := s.uids(spans)
+	if len(which) == 0 {
+		return &imap.ExpungeData{}, nil
+	}
+	res, err := s.acct.Expunge(ctx, s.sel.view.Mailbox(), which)
+	if err != nil {
+		return nil, err
+	}
+	return &imap.ExpungeData{HighestModSeq: uint64(res.ModSeq)}, nil
+}

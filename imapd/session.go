@@ -1,0 +1,132 @@
+package imapd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/blob"
+	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/imap"
+	"github.com/postino-mail/postino/mailbox"
+	"github.com/postino-mail/postino/sasl"
+)
+
+// Options are the rooms that the desk binds. All but Logger are required.
+type Options struct {
+	Directory *directory.Directory
+	Mailboxes *mailbox.Store
+	Blobs     *blob.Store
+	Logger    *slog.Logger
+}
+
+// Desk makes the sessions of an IMAP server.
+type Desk struct{ opts Options }
+
+// New returns a desk.
+func New(opts Options) *Desk {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Desk{opts: opts}
+}
+
+// NewSession begins the session of one connection; it fits imap.Options.
+func (d *Desk) NewSession(_ context.Context, c *imap.ConnInfo) (imap.Session, error) {
+	return &session{desk: d, conn: c}, nil
+}
+
+// session is one connection's state; see imap.Session for who calls what when.
+type session struct {
+	desk    *Desk
+	conn    *imap.ConnInfo
+	user    directory.User
+	proved  directory.User   // by the SASL exchange under way
+	acct    *mailbox.Account // nil until logged in
+	sel     *selected        // nil when no mailbox is open
+	changed func()           // whom to tell of changes
+}
+
+// Mechanisms lists what Authenticate can start.
+func (s *session) Mechanisms() []string { return s.authenticator().Mechanisms() }
+
+// Login checks a password and opens the account.
+func (s *session) Login(ctx context.Context, user, password string) error {
+	u, err := s.check(ctx, user, password)
+	if err == nil {
+		err = s.open(ctx, u)
+	}
+	return err
+}
+
+// Authenticate starts a SASL exchange.
+func (s *session) Authenticate(_ context.Context, mechanism string) (imap.Exchange, error) {
+	return s.authenticator().Start(mechanism)
+}
+
+// authenticator checks credentials and leaves who it was in proved.
+func (s *session) authenticator() *sasl.Authenticator {
+	return &sasl.Authenticator{Password: func(ctx context.Context, c sasl.Credentials) (string, error) {
+		if c.Authz != "" && c.Authz != c.User { // nobody may act for another yet (AU5)
+			return "", &imap.Error{Code: "AUTHORIZATIONFAILED", Text: "no right to act for that user"}
+		}
+		u, err := s.check(ctx, c.User, c.Password)
+		if err != nil {
+			return "", err
+		}
+		s.proved = u
+		return u.Address.String(), nil
+	}}
+}
+
+// Bind opens the account of the user that the exchange proved.
+func (s *session) Bind(ctx context.Context, identity string) error {
+	if identity == "" || s.proved.Address.String() != identity {
+		return postino.E(postino.Denied, "log in", identity, nil)
+	}
+	return s.open(ctx, s.proved)
+}
+
+// check asks the directory.
+func (s *session) check(ctx context.Context, user, password string) (directory.User, error) {
+	u, err := s.desk.opts.Directory.Authenticate(ctx, directory.Credentials{
+		User: user, Password: password, Service: directory.ServiceIMAP, Remote: remote(s.conn.Remote), Secure: s.conn.Secure(),
+	})
+	if errors.Is(err, directory.ErrInsecure) {
+		return u, &imap.Error{Code: "PRIVACYREQUIRED", Text: "log in under TLS"}
+	}
+	return u, err
+}
+
+// remote returns the address of a TCP peer, zero for others.
+func remote(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// open opens the account of u.
+func (s *session) open(ctx context.Context, u directory.User) error {
+	acct, err := s.desk.opts.Mailboxes.Account(ctx, mailbox.AccountID(u.ID))
+	if err == nil {
+		s.user, s.acct = u, acct
+	}
+	return err
+}
+
+// User returns the canonical address of who is logged in.
+func (s *session) User() string { return s.user.Address.String() }
+
+// Close gives everything back.
+func (s *session) Close() error {
+	err := s.Unselect(context.Background())
+	if s.acct != nil {
+		s.acct.Close()
+		s.acct = nil
+	}
+	return err
+}
