@@ -76,7 +76,7 @@ type cli struct {
 func setupCommands(s *server, config string) []cli {
 	all := []cli{{args: []string{"domain", "add", "--config", config, s.domain}}}
 	for i := range userCount {
-		all = append(all, cli{args: []string{"user", "add", "--config", config, s.user(i)}, input: s.password + "\n" + s.password + "\n"})
+		all = append(all, cli{args: []string{"user", "add", "--config", config, "--password-file", "-", s.user(i)}, input: s.password + "\n"})
 	}
 	return all
 }
