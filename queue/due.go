@@ -138,8 +138,8 @@ func (q *Queue) fillNew(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		next = from
 	}
-	if next != 0 && (q.missed == 0 || next < q.missed) {
-		q.missed = next
+	if next != 0 {
+		q.noteMissed(next)
 	}
 	more = err == nil && q.missed != 0 && q.room() > 0
 	q.mu.Unlock()
@@ -255,9 +255,15 @@ func (q *Queue) adopt(found []*Item) {
 	for _, it := range found {
 		_, here := q.claimed[it.ID]
 		_, left := q.left[it.ID]
-		if !here && !left {
+		switch {
+		case here || left:
+		case len(q.claimed) < q.opts.Limits.Ready:
 			q.claimed[it.ID] = struct{}{}
 			kept = append(kept, it)
+		case it.State == StateNew: // the room was filled meanwhile
+			q.noteMissed(it.ID)
+		default:
+			q.nextDue = longAgo
 		}
 	}
 	q.left = nil

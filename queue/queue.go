@@ -283,13 +283,18 @@ func (q *Queue) release(it *Item) {
 // miss notes that the New item id is only in the store.
 func (q *Queue) miss(id postino.ID) {
 	q.mu.Lock()
-	if q.missed == 0 || id < q.missed {
-		q.missed = id
-	}
+	q.noteMissed(id)
 	low := len(q.claimed) <= q.opts.Limits.Ready/2
 	q.mu.Unlock()
 	if low {
 		q.poke()
+	}
+}
+
+// noteMissed is miss under the lock.
+func (q *Queue) noteMissed(id postino.ID) {
+	if q.missed == 0 || id < q.missed {
+		q.missed = id
 	}
 }
 

@@ -101,16 +101,17 @@ func (s *Store) Append(tx kv.Tx, e *Event) error {
 	return err
 }
 
-// Note hands e to the background writer, which writes it within a second. A
-// power cut can lose it; when too many wait it is dropped, and counted in a
-// later event.
-func (s *Store) Note(e *Event) {
-	s.mu.Lock()
-	if len(s.pending) < s.opts.Pending {
-		s.pending = append(s.pending, e)
-	} else {
-		s.dropped++
+// Note hands events to the background writer, which writes them within a
+// second. A power cut can lose them; when too many wait they are dropped, and
+// counted in a later event.
+func (s *Store) Note(events ...*Event) {
+	if len(events) == 0 {
+		return
 	}
+	s.mu.Lock()
+	room := min(len(events), s.opts.Pending-len(s.pending))
+	s.pending = append(s.pending, events[:room]...)
+	s.dropped += len(events) - room
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:

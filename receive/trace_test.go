@@ -1,0 +1,35 @@
+package receive
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestAppendFrom(t *testing.T) {
+	for _, tc := range []struct{ name, remote, want string }{
+		{"mail.a.example", "192.0.2.1", "mail.a.example ([192.0.2.1])"},
+		{"[192.0.2.1]", "2001:db8::1", "[192.0.2.1] ([IPv6:2001:db8::1])"},
+		{"", "192.0.2.1", "unknown ([192.0.2.1])"},
+		{"a(b) by evil; x", "192.0.2.1", "unknown ([192.0.2.1])"},
+		{"evil\r\nX: y", "192.0.2.1", "unknown ([192.0.2.1])"},
+		{strings.Repeat("a", 256), "192.0.2.1", "unknown ([192.0.2.1])"},
+	} {
+		if got := string(appendFrom(nil, tc.name, netip.MustParseAddr(tc.remote))); got != tc.want {
+			t.Errorf("appendFrom(%q, %s) = %q, want %q", tc.name, tc.remote, got, tc.want)
+		}
+	}
+	if got := string(appendFrom(nil, "x", netip.Addr{})); got != "x (local)" {
+		t.Errorf("without address: %q", got)
+	}
+}
+
+func FuzzLoops(f *testing.F) {
+	f.Add([]byte("Received: from a by b\r\nDelivered-To: x@y\r\n\r\n"))
+	lim := Limits{Received: 99, Own: 4}
+	f.Fuzz(func(t *testing.T, header []byte) {
+		if loops(header, "mx.b.example", &lim, nil) && strings.Count(strings.ToLower(string(header)), "received") < 5 {
+			t.Error("a loop without traces")
+		}
+	})
+}
