@@ -96,9 +96,7 @@ var arrows = map[string][]string{
 }
 
 // exceptions are arrows against the table, "from → to", each with its reason.
-var exceptions = map[string]string{
-	"cmd/postino → config": "config check, and the data directory that a command works on, come before there is an app",
-}
+var exceptions = map[string]string{}
 
 // testArrows are what _test.go files may import beyond the table of their
 // package. Engines and know-how have no storage in their tests either.

@@ -61,6 +61,29 @@ func TestCurlSMTP(t *testing.T) {
 	})
 }
 
+// TestCurlFromOutside sends as another server would, without a login.
+func TestCurlFromOutside(t *testing.T) {
+	need(t, "curl")
+	s := use(t)
+	empty(t, s, userCurl)
+	to := s.user(userCurl)
+	for i, extra := range [][]string{nil, {"--ssl-reqd", "--cacert", s.ca}} {
+		sent := message(fmt.Sprintf("curl-outside-%d", i), to, oddBody)
+		run(t, "", "curl", append([]string{
+			"-sS", "smtp://" + s.mx + "/client.test", "--mail-from", "sender@client.test", "--mail-rcpt", to, "-T", file(t, "mail", sent),
+		}, extra...)...)
+		wantDelivered(t, await(t, s, userCurl, "INBOX", i+1)[i], sent)
+	}
+	if s.foreign {
+		return // the reference relays for this host
+	}
+	out, err := try(t, "", "curl", "-sSv", "smtp://"+s.mx+"/client.test", "--mail-from", "sender@client.test",
+		"--mail-rcpt", "somebody@elsewhere.test", "-T", file(t, "mail", message("relay", to, "x\n")))
+	if err == nil || !strings.Contains(out, "< 550 5.7.1 ") && !strings.Contains(out, "< 554 5.7.1 ") {
+		t.Errorf("relaying without a login: %v\n%s", err, out)
+	}
+}
+
 // TestCurlSMTPUTF8 sends from an internationalised address; curl then asks for
 // SMTPUTF8 by itself. RFC 6531 §3.4
 func TestCurlSMTPUTF8(t *testing.T) {
@@ -69,7 +92,8 @@ func TestCurlSMTPUTF8(t *testing.T) {
 	empty(t, s, userCurl)
 	to := s.user(userCurl)
 	sent := strings.Replace(message("curl-utf8", to, oddBody), "sender@client.test", "grüße@client.test", 1)
-	out := s.curl(t, userCurl, "-v", "smtps://"+s.smtps+"/client.test", "--mail-from", "grüße@client.test", "--mail-rcpt", to, "-T", file(t, "mail", sent))
+	out := run(t, "", "curl", "-sSv", "--ssl-reqd", "--cacert", s.ca, "smtp://"+s.mx+"/client.test",
+		"--mail-from", "grüße@client.test", "--mail-rcpt", to, "-T", file(t, "mail", sent))
 	if !strings.Contains(out, "SMTPUTF8") || !strings.Contains(out, "MAIL FROM:<grüße@client.test>") {
 		t.Errorf("curl did not use SMTPUTF8:\n%s", out)
 	}

@@ -25,7 +25,8 @@ import (
 
 // server is what clients have to know of the server under test.
 type server struct {
-	smtp       string // STARTTLS and AUTH, host:port
+	mx         string // for mail from other servers: STARTTLS, no login; host:port
+	smtp       string // for users: STARTTLS and AUTH
 	smtps      string // TLS from the start
 	imap       string // STARTTLS
 	imaps      string // TLS from the start
@@ -39,31 +40,32 @@ type server struct {
 	exitStatus error
 }
 
-// configText is the configuration that the program is started with.
+// configText is the configuration that the program is started with. The limits
+// against floods from one address are raised: all clients are on this host.
 func configText(s *server, dir string) string {
-	return fmt.Sprintf(`data_dir = %q
+	var listeners strings.Builder
+	for _, l := range []struct{ kind, addr string }{
+		{"smtp", s.mx}, {"submission", s.smtp}, {"submissions", s.smtps}, {"imap", s.imap}, {"imaps", s.imaps},
+	} {
+		fmt.Fprintf(&listeners, "[[listener]]\nkind = %q\naddress = %q\n\n", l.kind, l.addr)
+	}
+	return fmt.Sprintf(`[server]
 hostname = "mx.%s"
+data_dir = %q
 
 [tls]
-certificate = %q
+cert = %q
 key = %q
 
-[[listen]]
-protocol = "submission"
-address = %q
+[log]
+level = "debug"
 
-[[listen]]
-protocol = "submissions"
-address = %q
+[smtp]
+connections_per_ipv4 = 1000
+connections_per_ipv4_24 = 1000
+new_per_minute = 10000
 
-[[listen]]
-protocol = "imap"
-address = %q
-
-[[listen]]
-protocol = "imaps"
-address = %q
-`, filepath.Join(dir, "data"), s.domain, s.ca, filepath.Join(dir, "key.pem"), s.smtp, s.smtps, s.imap, s.imaps)
+%s`, s.domain, filepath.Join(dir, "data"), s.ca, filepath.Join(dir, "key.pem"), listeners.String())
 }
 
 // cli is the command line that does one thing with a configuration file; input
@@ -157,7 +159,7 @@ func use(t *testing.T) *server {
 func startServer() (*server, error) {
 	if dir := os.Getenv("INTEROP_REFERENCE"); dir != "" {
 		return &server{
-			smtp: "127.0.0.1:21725", smtps: "127.0.0.1:21765", imap: "127.0.0.1:21743", imaps: "127.0.0.1:21793",
+			mx: "127.0.0.1:21725", smtp: "127.0.0.1:21725", smtps: "127.0.0.1:21765", imap: "127.0.0.1:21743", imaps: "127.0.0.1:21793",
 			ca: filepath.Join(dir, "reference-lmtp", "cert.pem"), domain: "bench.test", password: "secret", foreign: true,
 			ownLog: filepath.Join(dir, "reference-lmtp", "log"),
 		}, nil
@@ -168,7 +170,7 @@ func startServer() (*server, error) {
 	}
 	scratch = dir
 	s := &server{domain: "interop.test", password: "Long-enough-4-a-test", ca: filepath.Join(dir, "cert.pem"), ownLog: filepath.Join(dir, "log")}
-	for _, addr := range []*string{&s.smtp, &s.smtps, &s.imap, &s.imaps} {
+	for _, addr := range []*string{&s.mx, &s.smtp, &s.smtps, &s.imap, &s.imaps} {
 		if *addr, err = freeAddress(); err != nil {
 			return nil, err
 		}
@@ -217,7 +219,7 @@ func startServer() (*server, error) {
 
 // await returns when all listeners answer.
 func (s *server) await() error {
-	for _, addr := range []string{s.smtp, s.smtps, s.imap, s.imaps} {
+	for _, addr := range []string{s.mx, s.smtp, s.smtps, s.imap, s.imaps} {
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			c, err := net.Dial("tcp", addr)
 			if err == nil {

@@ -55,7 +55,8 @@ func TestSwaks(t *testing.T) {
 	}
 	send("tls-on-connect", oddBody, append(s.auth("PLAIN"), "--tls-on-connect")...)
 	send("pipelined", oddBody, append(s.auth("PLAIN"), "--pipeline")...)
-	send("null-sender", oddBody, append(s.auth("PLAIN"), "--from", "<>")...)
+	mxHost, mxPort := split(t, s.mx)
+	send("null-sender", oddBody, "--from", "<>", "--server", mxHost, "--port", mxPort)
 
 	// Sizes on both sides of the buffers and of the inline limit of bodies.
 	line := strings.Repeat("0123456789", 7) + "\n"
