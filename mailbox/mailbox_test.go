@@ -14,8 +14,15 @@ import (
 
 var ctx = context.Background()
 
+// failer is a test or a property.
+type failer interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // ok fails the test on an error: ok(t)(f()).
-func ok[T any](t testing.TB) func(T, error) T {
+func ok[T any](t failer) func(T, error) T {
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {
@@ -25,14 +32,14 @@ func ok[T any](t testing.TB) func(T, error) T {
 	}
 }
 
-func wantKind(t testing.TB, err error, k postino.Kind) {
+func wantKind(t failer, err error, k postino.Kind) {
 	t.Helper()
 	if !postino.Is(err, k) {
 		t.Fatalf("error is %v, want kind %v", err, k)
 	}
 }
 
-func equal[T comparable](t testing.TB, what string, got, want T) {
+func equal[T comparable](t failer, what string, got, want T) {
 	t.Helper()
 	if got != want {
 		t.Fatalf("%s is %v, want %v", what, got, want)

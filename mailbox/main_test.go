@@ -48,6 +48,12 @@ func (w *world) open() {
 	w.Store = New(w.db, w.blobs, w.opts)
 }
 
+// openMemory makes a store on a file system of its own.
+func (w *world) openMemory() {
+	w.fs = vfs.Memory()
+	w.open()
+}
+
 // reopen closes the store and opens it again.
 func (w *world) reopen() {
 	w.Helper()
