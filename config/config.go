@@ -1,0 +1,161 @@
+package config
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/postino-mail/postino"
+)
+
+const (
+	maxFile   = 1 << 20
+	maxErrors = 100
+)
+
+// Config is what a node needs to know to start. Sizes are in octets. All
+// fields are set, by the file or by default.
+type Config struct {
+	Server    Server
+	Listeners []Listener
+	TLS       TLS
+	Log       Log
+	SMTP      SMTP
+	IMAP      IMAP
+	Storage   Storage
+}
+
+// Server is who and where the node is.
+type Server struct {
+	Hostname string // canonical domain name
+	DataDir  string // absolute, or relative to where the file is
+}
+
+// Kind is what a listener speaks.
+type Kind string
+
+// The kinds of listeners. Those that end in s begin with TLS (RFC 8314 §3).
+const (
+	SMTP25      Kind = "smtp" // from other servers
+	Submission  Kind = "submission"
+	Submissions Kind = "submissions"
+	IMAP143     Kind = "imap"
+	IMAPS       Kind = "imaps"
+	Metrics     Kind = "metrics"
+)
+
+// Listener is an address on which a service is offered.
+type Listener struct {
+	Kind    Kind
+	Address string // "ip:port", or ":port" for all addresses
+	// TLS tells whether STARTTLS is offered; always true for kinds that begin
+	// with TLS, false for metrics.
+	TLS bool
+}
+
+// TLS is where the certificate comes from: from two files or from ourselves.
+type TLS struct {
+	Cert, Key  string // paths like Server.DataDir
+	SelfSigned bool
+}
+
+// Log is what is logged and how: "debug", "info", "warn" or "error"; "text" or
+// "json".
+type Log struct{ Level, Format string }
+
+// SMTP bounds what SMTP clients can cost; the numbers of security requirements
+// are at the keys.
+type SMTP struct {
+	MaxSize         int64
+	MaxRecipients   int
+	MaxTransactions int
+	MaxLine         int64
+	MaxErrors       int
+	CommandTimeout  time.Duration
+	DataTimeout     time.Duration
+	SessionTime     time.Duration
+	MinRate         int64 // octets per second
+
+	Connections, PerIPv4, PerIPv4Net, PerIPv6, PerIPv6Net, NewPerMinute int
+}
+
+// IMAP bounds what IMAP clients can cost.
+type IMAP struct {
+	Connections, PerAddress, PerUser int
+	LoginTime, IdleTime              time.Duration
+}
+
+// Storage is how data are kept.
+type Storage struct {
+	Cache, Memory, Inline int64
+	// MinFree, CriticalFree and Ballast guard the disk; 0 leaves the choice to
+	// the size of the disk.
+	MinFree, CriticalFree, Ballast int64
+}
+
+// Load reads a file. Paths in it are taken from the directory that it is in.
+// The error is an [Errors] when the text is wrong, else of kind NotFound,
+// Denied or Transient.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		kind := postino.Transient
+		if os.IsNotExist(err) {
+			kind = postino.NotFound
+		} else if os.IsPermission(err) {
+			kind = postino.Denied
+		}
+		return nil, postino.E(kind, "read configuration", path, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, postino.E(postino.Transient, "read configuration", path, err)
+	}
+	c, err := Parse(path, text)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range []*string{&c.Server.DataDir, &c.TLS.Cert, &c.TLS.Key} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(filepath.Dir(path), *p)
+		}
+	}
+	return c, nil
+}
+
+// Change is a key that differs between two configurations, with the values as
+// the file would have them.
+type Change struct{ Key, Old, New string }
+
+// Diff lists what is different in b. Listeners are compared as a whole.
+func Diff(a, b *Config) (changes []Change) {
+	for _, k := range keys {
+		if k.table == "listener" {
+			continue
+		}
+		before, after := k.show(target{Config: a}), k.show(target{Config: b})
+		if before != after {
+			changes = append(changes, Change{k.path(), before, after})
+		}
+	}
+	if before, after := showListeners(a), showListeners(b); before != after {
+		changes = append(changes, Change{"listener", before, after})
+	}
+	return changes
+}
+
+func showListeners(c *Config) (text string) {
+	for i := range c.Listeners {
+		text += "{"
+		for j, k := range keysOf("listener") {
+			if j > 0 {
+				text += ", "
+			}
+			text += k.name + " = " + k.show(target{c, &c.Listeners[i]})
+		}
+		text += "} "
+	}
+	return text
+}

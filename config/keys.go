@@ -1,0 +1,154 @@
+package config
+
+import "time"
+
+// target is what the keys of a table are fields of.
+type target struct {
+	*Config
+	*Listener
+}
+
+// key is one key of the file: all that parsing, the example and the
+// comparison need to know about it.
+type key struct {
+	table, name string
+	doc         string // explanation in the example
+	def         string // default as in the file; "" for none
+	// field is a pointer to string, bool, int (a count), int64 (a size) or
+	// time.Duration.
+	field    func(target) any
+	min, max int64    // of counts, octets and nanoseconds
+	choices  []string // of strings
+	required bool
+}
+
+func (k key) path() string { return k.table + "." + k.name }
+
+// tables are the tables in the order of the example, each with its explanation.
+var tables = []struct{ name, doc string }{
+	{"server", "Who and where this node is."},
+	{"listener", "What is offered where; one [[listener]] for each address.\nKinds: smtp (mail from other servers), submission and submissions (mail from\nusers), imap and imaps (mail for users), metrics (Prometheus)."},
+	{"tls", "The certificate that all listeners show."},
+	{"log", "What is written to standard error."},
+	{"smtp", "Limits for SMTP clients."},
+	{"imap", "Limits for IMAP clients."},
+	{"storage", "How data are kept."},
+}
+
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+	tib = 1 << 40
+)
+
+// keys are all keys there are.
+var keys = []key{
+	{table: "server", name: "hostname", required: true,
+		doc:   "Full name of this host, as its MX record and the PTR of its address have it.",
+		field: func(t target) any { return &t.Server.Hostname }},
+	{table: "server", name: "data_dir", required: true,
+		doc:   "Directory for all data; relative paths begin where this file is.",
+		field: func(t target) any { return &t.Server.DataDir }},
+
+	{table: "listener", name: "kind", required: true, doc: "smtp, submission, submissions, imap, imaps or metrics.",
+		choices: kinds(), field: func(t target) any { return (*string)(&t.Listener.Kind) }},
+	{table: "listener", name: "address", doc: "IP address and port; without an address all of the host. Each kind has a usual\none; metrics may be offered on loopback only.",
+		field: func(t target) any { return &t.Listener.Address }},
+	{table: "listener", name: "tls", def: "true",
+		doc:   "Offers STARTTLS. Without it submission and imap are for loopback addresses only.",
+		field: func(t target) any { return &t.Listener.TLS }},
+
+	{table: "tls", name: "cert", doc: "File with the certificate and its chain, PEM; read again on reload.",
+		field: func(t target) any { return &t.Config.TLS.Cert }},
+	{table: "tls", name: "key", doc: "File with the private key, PEM.",
+		field: func(t target) any { return &t.Config.TLS.Key }},
+	{table: "tls", name: "self_signed", def: "false", doc: "Use a certificate of our own making: other servers accept it, users' programs\ncomplain.",
+		field: func(t target) any { return &t.Config.TLS.SelfSigned }},
+
+	{table: "log", name: "level", def: "info", doc: "debug, info, warn or error.",
+		choices: []string{"debug", "info", "warn", "error"}, field: func(t target) any { return &t.Log.Level }},
+	{table: "log", name: "format", def: "text", doc: "text or json.",
+		choices: []string{"text", "json"}, field: func(t target) any { return &t.Log.Format }},
+
+	{table: "smtp", name: "max_size", def: "50 MiB", doc: "Largest message, also for IMAP's APPEND.", // SS10
+		min: 64 * kib, max: 2 * gib, field: func(t target) any { return &t.SMTP.MaxSize }},
+	{table: "smtp", name: "max_recipients", def: "1000", doc: "Recipients of one message.", // SS11, RFC 5321 §4.5.3.1.8
+		min: 100, max: 100_000, field: func(t target) any { return &t.SMTP.MaxRecipients }},
+	{table: "smtp", name: "max_transactions", def: "1000", doc: "Messages in one connection.", // SS15
+		min: 1, max: 1_000_000, field: func(t target) any { return &t.SMTP.MaxTransactions }},
+	{table: "smtp", name: "max_line", def: "64 KiB", doc: "Longest line of a message.", // SS8, RFC 5321 §4.5.3.1.6
+		min: 1000, max: mib, field: func(t target) any { return &t.SMTP.MaxLine }},
+	{table: "smtp", name: "max_errors", def: "20", doc: "Errors after which a connection ends.", // SS15
+		min: 5, max: 1000, field: func(t target) any { return &t.SMTP.MaxErrors }},
+	{table: "smtp", name: "command_timeout", def: "5m", doc: "How long a client may think before the next command.", // SS12
+		min: int64(30 * time.Second), max: int64(time.Hour), field: func(t target) any { return &t.SMTP.CommandTimeout }},
+	{table: "smtp", name: "data_timeout", def: "3m", doc: "How long a client may pause within a message.", // SS12
+		min: int64(30 * time.Second), max: int64(time.Hour), field: func(t target) any { return &t.SMTP.DataTimeout }},
+	{table: "smtp", name: "session_time", def: "1h", doc: "Longest connection without a login.", // SS15
+		min: int64(5 * time.Minute), max: int64(24 * time.Hour), field: func(t target) any { return &t.SMTP.SessionTime }},
+	{table: "smtp", name: "min_rate", def: "500 B", doc: "Slowest transfer of a message, for each second.", // SS13
+		min: 1, max: mib, field: func(t target) any { return &t.SMTP.MinRate }},
+	{table: "smtp", name: "connections", def: "2000", doc: "Connections at once to each listener; a fifth is kept for users who log in.", // SS14
+		min: 10, max: 100_000, field: func(t target) any { return &t.SMTP.Connections }},
+	{table: "smtp", name: "connections_per_ipv4", def: "20", doc: "… from one IPv4 address,", // SS14
+		min: 1, max: 100_000, field: func(t target) any { return &t.SMTP.PerIPv4 }},
+	{table: "smtp", name: "connections_per_ipv4_24", def: "60", doc: "… from one IPv4 /24,", // SS14
+		min: 1, max: 100_000, field: func(t target) any { return &t.SMTP.PerIPv4Net }},
+	{table: "smtp", name: "connections_per_ipv6_64", def: "20", doc: "… from one IPv6 /64,", // SS14
+		min: 1, max: 100_000, field: func(t target) any { return &t.SMTP.PerIPv6 }},
+	{table: "smtp", name: "connections_per_ipv6_48", def: "100", doc: "… from one IPv6 /48.", // SS14
+		min: 1, max: 100_000, field: func(t target) any { return &t.SMTP.PerIPv6Net }},
+	{table: "smtp", name: "new_per_minute", def: "60", doc: "New connections from one IPv4 address or IPv6 /64 in a minute.", // SS14
+		min: 1, max: 100_000, field: func(t target) any { return &t.SMTP.NewPerMinute }},
+
+	{table: "imap", name: "connections", def: "10000", doc: "Connections at once to each listener.", // IM6
+		min: 10, max: 1_000_000, field: func(t target) any { return &t.IMAP.Connections }},
+	{table: "imap", name: "connections_per_address", def: "100", doc: "… from one IPv4 address or IPv6 /64.", // IM6
+		min: 1, max: 1_000_000, field: func(t target) any { return &t.IMAP.PerAddress }},
+	{table: "imap", name: "sessions_per_user", def: "30", doc: "Sessions of one user at once.", // IM6
+		min: 1, max: 10_000, field: func(t target) any { return &t.IMAP.PerUser }},
+	{table: "imap", name: "login_time", def: "2m", doc: "How long a client may take to log in.", // IM1
+		min: int64(10 * time.Second), max: int64(10 * time.Minute), field: func(t target) any { return &t.IMAP.LoginTime }},
+	{table: "imap", name: "idle_time", def: "30m", doc: "How long a client may be silent.", // IM5, RFC 9051 §5.4
+		min: int64(30 * time.Minute), max: int64(24 * time.Hour), field: func(t target) any { return &t.IMAP.IdleTime }},
+
+	{table: "storage", name: "cache", def: "128 MiB", doc: "Memory for what was read lately.",
+		min: 8 * mib, max: 256 * gib, field: func(t target) any { return &t.Storage.Cache }},
+	{table: "storage", name: "memory", def: "256 MiB", doc: "Memory for messages while they are received.", // SS16
+		min: 16 * mib, max: 64 * gib, field: func(t target) any { return &t.Storage.Memory }},
+	{table: "storage", name: "inline", def: "64 KiB", doc: "Messages up to this size are kept in the database, larger ones in files.",
+		min: kib, max: 64 * kib, field: func(t target) any { return &t.Storage.Inline }},
+	{table: "storage", name: "min_free", def: "0 B", doc: "New mail is deferred while the disk has less room; 0: the larger of 1 GiB and a\ntwentieth of the disk.", // QU5
+		min: 0, max: 100 * tib, field: func(t target) any { return &t.Storage.MinFree }},
+	{table: "storage", name: "critical_free", def: "0 B", doc: "Below this the ballast is given up; 0: 512 MiB.", // QU5
+		min: 0, max: 100 * tib, field: func(t target) any { return &t.Storage.CriticalFree }},
+	{table: "storage", name: "ballast", def: "0 B", doc: "A file that is removed to make room when the disk is full; 0: 256 MiB.", // QU5
+		min: 0, max: 100 * gib, field: func(t target) any { return &t.Storage.Ballast }},
+}
+
+// usual are the addresses of the kinds that say none; it is in the order of
+// the example.
+var usual = []struct {
+	kind    Kind
+	address string
+}{
+	{SMTP25, ":25"}, {Submission, ":587"}, {Submissions, ":465"}, {IMAP143, ":143"}, {IMAPS, ":993"}, {Metrics, "127.0.0.1:9464"},
+}
+
+func kinds() (names []string) {
+	for _, u := range usual {
+		names = append(names, string(u.kind))
+	}
+	return names
+}
+
+// keysOf returns the keys of a table.
+func keysOf(table string) (of []key) {
+	for _, k := range keys {
+		if k.table == table {
+			of = append(of, k)
+		}
+	}
+	return of
+}

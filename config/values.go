@@ -1,0 +1,223 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/postino-mail/postino"
+)
+
+// set gives the key's field a value of the file.
+func (k key) set(t target, kind unstable.Kind, text string) error {
+	switch field := k.field(t).(type) {
+	case *string:
+		if kind != unstable.String {
+			return wrongType("text in quotes", kind)
+		}
+		return k.setString(field, text)
+	case *bool:
+		if kind != unstable.Bool {
+			return wrongType("true or false", kind)
+		}
+		*field = text == "true"
+	case *int:
+		if kind != unstable.Integer {
+			return wrongType("a number", kind)
+		}
+		n, err := integer(text)
+		if err != nil {
+			return err
+		}
+		*field = int(n)
+		return k.within(n)
+	case *int64:
+		n, err := sizeOf(kind, text)
+		if err != nil {
+			return err
+		}
+		*field = n
+		return k.within(n)
+	case *time.Duration:
+		if kind != unstable.String {
+			return wrongType("a time with its unit in quotes", kind)
+		}
+		d, err := time.ParseDuration(strings.ReplaceAll(text, " ", ""))
+		if err != nil {
+			return errors.New("this is no time with units h, m, s or ms")
+		}
+		*field = d
+		return k.within(int64(d))
+	}
+	return nil
+}
+
+func (k key) setString(field *string, text string) error {
+	if postino.Printable(text) != text {
+		return errors.New("the text has control characters")
+	}
+	if text == "" {
+		return errors.New("the text is empty")
+	}
+	if k.choices != nil && !slices.Contains(k.choices, text) {
+		if m := meant(text, k.choices); m != "" {
+			return fmt.Errorf("%q is none of %s. Did you mean %q?", text, strings.Join(k.choices, ", "), m)
+		}
+		return fmt.Errorf("%q is none of %s", text, strings.Join(k.choices, ", "))
+	}
+	*field = text
+	return nil
+}
+
+// setDefault sets the default, which is in the notation of the file without
+// quotes.
+func (k key) setDefault(t target) {
+	kind := unstable.String
+	switch k.field(t).(type) {
+	case *bool:
+		kind = unstable.Bool
+	case *int:
+		kind = unstable.Integer
+	}
+	if err := k.set(t, kind, k.def); err != nil {
+		panic("default of " + k.path() + ": " + err.Error()) // a defect that any test shows
+	}
+}
+
+// within checks the range of a count, size or time.
+func (k key) within(n int64) error {
+	if n >= k.min && n <= k.max {
+		return nil
+	}
+	return fmt.Errorf("%s is out of range, from %s to %s", k.write(n), k.write(k.min), k.write(k.max))
+}
+
+// write writes a number in the notation of the key, without quotes.
+func (k key) write(n int64) string {
+	switch k.field(target{&Config{}, &Listener{}}).(type) {
+	case *int64:
+		return size(n)
+	case *time.Duration:
+		return duration(time.Duration(n))
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// show writes the value of the key's field as the file would have it.
+func (k key) show(t target) string {
+	switch field := k.field(t).(type) {
+	case *string:
+		return quote(*field)
+	case *bool:
+		return strconv.FormatBool(*field)
+	case *int:
+		return strconv.Itoa(*field)
+	case *int64:
+		return quote(size(*field))
+	case *time.Duration:
+		return quote(duration(*field))
+	}
+	return ""
+}
+
+// example is a value that the key takes.
+func (k key) example() string {
+	t := target{&Config{}, &Listener{}}
+	if k.def != "" {
+		k.setDefault(t)
+		return k.show(t)
+	}
+	if k.choices != nil {
+		return quote(k.choices[0])
+	}
+	return quote(map[string]string{
+		"hostname": "mail.example.org", "data_dir": "/var/lib/postino", "address": ":25",
+		"cert": "/etc/postino/cert.pem", "key": "/etc/postino/key.pem",
+	}[k.name])
+}
+
+// quote writes a basic string of TOML; what is not printable is not in values.
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+func wrongType(want string, got unstable.Kind) error {
+	name := map[unstable.Kind]string{
+		unstable.String: "text", unstable.Bool: "true or false", unstable.Integer: "a number", unstable.Float: "a fraction",
+		unstable.Array: "a list", unstable.InlineTable: "a table",
+	}[got]
+	if name == "" {
+		name = "a date"
+	}
+	return fmt.Errorf("this wants %s, not %s", want, name)
+}
+
+// integer reads a number of TOML, which the library has checked.
+func integer(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 0, 64)
+	if err != nil {
+		return 0, errors.New("the number is too large")
+	}
+	return n, nil
+}
+
+var units = []struct {
+	name string
+	n    int64
+}{
+	{"TiB", tib}, {"GiB", gib}, {"MiB", mib}, {"KiB", kib},
+	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1},
+}
+
+// sizeOf reads "50 MiB"; a number alone is octets.
+func sizeOf(kind unstable.Kind, text string) (int64, error) {
+	if kind == unstable.Integer {
+		return integer(text)
+	}
+	if kind != unstable.String {
+		return 0, wrongType("a size with its unit in quotes", kind)
+	}
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(strings.TrimSpace(text), u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 63)
+		if err != nil {
+			break
+		}
+		if int64(n) > math.MaxInt64/u.n {
+			return 0, errors.New("the size is too large")
+		}
+		return int64(n) * u.n, nil
+	}
+	return 0, errors.New("this is no size with a unit B, KiB, MiB, GiB or TiB")
+}
+
+// size writes octets in the largest unit that needs no fraction.
+func size(n int64) string {
+	for _, u := range units[:4] {
+		if n >= u.n && n%u.n == 0 {
+			return fmt.Sprintf("%d %s", n/u.n, u.name)
+		}
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// duration writes 5m0s as 5m.
+func duration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
