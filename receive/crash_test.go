@@ -197,6 +197,7 @@ func TestFailedSync(t *testing.T) {
 // delivered all the same, and mail flows again when there is room (QU5).
 func TestFullDisk(t *testing.T) {
 	mem := vfs.Memory()
+	mem.SetUsage(vfs.Usage{Free: 50 << 30, Total: 100 << 30})
 	h, err := build(t, mem, plan{idle: true})
 	must(t, err)
 	t.Cleanup(h.close)

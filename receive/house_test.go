@@ -44,18 +44,24 @@ type plan struct {
 	limits Limits
 	quota  mailbox.Quota
 	room   func(int64) error
-	idle   bool // the queue is not started
+	idle   bool   // the queue is not started
+	dir    string // where on the file system
+	big    bool   // with the memory of a real server
 }
 
 // build opens a house on fs; the second time it finds what the first left.
 func build(t testing.TB, fs vfs.FS, p plan) (*house, error) {
-	db, err := lsm.Open(fs, "db", lsm.Options{MemTableBytes: 8 << 20, CacheBytes: 8 << 20, Guard: lsm.GuardOptions{Interval: 10 * time.Millisecond}})
+	opts := lsm.Options{MemTableBytes: 8 << 20, CacheBytes: 8 << 20, Guard: lsm.GuardOptions{Interval: 10 * time.Millisecond, Ballast: -1}}
+	if p.big {
+		opts = lsm.Options{}
+	}
+	db, err := lsm.Open(fs, fs.PathJoin(p.dir, "db"), opts)
 	if err != nil {
 		return nil, err
 	}
 	h := &house{TB: t, db: db, ids: new(postino.IDs), addr: map[Profile]string{}}
 	h.later(func() { db.Close() })
-	if h.blobs, err = blob.New(db, fs, "blobs", blob.Options{IDs: h.ids}); err != nil {
+	if h.blobs, err = blob.New(db, fs, fs.PathJoin(p.dir, "blobs"), blob.Options{IDs: h.ids}); err != nil {
 		h.close()
 		return nil, err
 	}
