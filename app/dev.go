@@ -47,7 +47,7 @@ func Dev(o DevOptions, log *slog.Logger) (Options, error) {
 		if o.PortBase < 0 {
 			port = 0
 		}
-		opts.Listeners = append(opts.Listeners, Listener{p.service, fmt.Sprintf("localhost:%d", port)})
+		opts.Listeners = append(opts.Listeners, Listener{Service: p.service, Address: fmt.Sprintf("localhost:%d", port)})
 	}
 	return opts, nil
 }

@@ -38,6 +38,9 @@ const (
 type Listener struct {
 	Service Service
 	Address string // host:port; port 0 takes a free one
+	// Clear listeners offer no STARTTLS and let users log in without TLS: for
+	// loopback only.
+	Clear bool
 }
 
 // Options are a whole node.
@@ -202,7 +205,7 @@ func (n *Node) listen() error {
 		}
 		l.Address = ln.Addr().String()
 		n.bound = append(n.bound, l)
-		s, err := n.service(l.Service, ln)
+		s, err := n.service(l, ln)
 		if err != nil {
 			return errors.Join(err, ln.Close())
 		}
@@ -223,22 +226,22 @@ func (n *Node) listen() error {
 }
 
 // service makes the engine and the desk behind a listener.
-func (n *Node) service(kind Service, ln net.Listener) (server, error) {
-	switch kind {
+func (n *Node) service(l Listener, ln net.Listener) (server, error) {
+	switch l.Service {
 	case SMTP, Submission, Submissions:
-		return n.smtp(kind, ln), nil
+		return n.smtp(l, ln), nil
 	case IMAP, IMAPS:
-		return n.imap(kind, ln), nil
+		return n.imap(l, ln), nil
 	case Metrics:
 		return httpServer(ln, n.opts.Stores.Metrics.Handler()), nil
 	}
-	return server{}, postino.E(postino.Invalid, "listen", string(kind), errors.New("no such service"))
+	return server{}, postino.E(postino.Invalid, "listen", string(l.Service), errors.New("no such service"))
 }
 
-func (n *Node) smtp(kind Service, ln net.Listener) server {
+func (n *Node) smtp(l Listener, ln net.Listener) server {
 	o := &n.opts
 	profile := receive.MX
-	if kind != SMTP {
+	if l.Service != SMTP {
 		profile = receive.Submission
 	}
 	desk := receive.New(receive.Options{
@@ -246,27 +249,33 @@ func (n *Node) smtp(kind Service, ln net.Listener) server {
 		Stories: n.Stories, IDs: n.IDs, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	})
 	s := smtp.NewServer(smtp.Options{
-		Hostname: o.Hostname, Backend: desk, TLS: n.tls("smtp"), ImplicitTLS: kind == Submissions, AuthInsecure: o.Dev,
+		Hostname: o.Hostname, Backend: desk, TLS: n.tls(l, "smtp"), ImplicitTLS: l.Service == Submissions, AuthInsecure: o.Dev || l.Clear,
 		Normalise: profile == receive.Submission, LaxPipelining: o.Dev, Trusted: o.Trusted, Limits: o.SMTP, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	})
 	return server{serve: func() error { return s.Serve(ln) }, shutdown: func(ctx context.Context) error { ln.Close(); return s.Shutdown(ctx) }}
 }
 
-func (n *Node) imap(kind Service, ln net.Listener) server {
+func (n *Node) imap(l Listener, ln net.Listener) server {
 	o := &n.opts
 	desk := imapd.New(imapd.Options{Directory: n.Directory, Mailboxes: n.Mailboxes, Blobs: n.Blobs, Logger: o.Logger})
 	opts := imap.Options{
-		NewSession: desk.NewSession, TLS: n.tls("imap"), AllowClear: o.Dev, Name: o.Hostname,
+		NewSession: desk.NewSession, TLS: n.tls(l, "imap"), AllowClear: o.Dev || l.Clear, Name: o.Hostname,
 		ID: []string{"name", "Postino", "version", o.Version}, Limits: o.IMAP, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	}
-	if kind == IMAPS {
+	if l.Service == IMAPS {
 		ln, opts.TLS = tls.NewListener(ln, opts.TLS), nil
 	}
 	s := imap.NewServer(opts)
 	return server{serve: func() error { return s.Serve(ln) }, shutdown: func(ctx context.Context) error { ln.Close(); return s.Shutdown(ctx) }}
 }
 
-func (n *Node) tls(alpn string) *tls.Config { return n.opts.Certs.Config(alpn) }
+// tls returns the TLS settings of a listener, nil for one without.
+func (n *Node) tls(l Listener, alpn string) *tls.Config {
+	if l.Clear {
+		return nil
+	}
+	return n.opts.Certs.Config(alpn)
+}
 
 // httpServer serves h on a listener that only this machine reaches.
 func httpServer(ln net.Listener, h http.Handler) server {

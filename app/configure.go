@@ -1,0 +1,126 @@
+package app
+
+import (
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/postino-mail/postino/blob"
+	"github.com/postino-mail/postino/certs"
+	"github.com/postino-mail/postino/config"
+	"github.com/postino-mail/postino/imap"
+	"github.com/postino-mail/postino/kv/lsm"
+	"github.com/postino-mail/postino/metric"
+	"github.com/postino-mail/postino/smtp"
+	"github.com/postino-mail/postino/vfs"
+)
+
+// Config is a configuration that was read without errors.
+type Config struct{ c *config.Config }
+
+// LoadConfig reads a configuration file; the error lists all that is wrong
+// with it.
+func LoadConfig(path string) (*Config, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return &Config{c}, nil
+}
+
+// ExampleConfig writes a commented configuration for a host that keeps its data
+// in a directory, with a certificate of its own making.
+func ExampleConfig(hostname, dataDir string) []byte {
+	return config.Example(map[string]string{"server.hostname": hostname, "server.data_dir": dataDir, "tls.self_signed": "true"})
+}
+
+// DataDir is where the node keeps everything.
+func (c *Config) DataDir() string { return c.c.Server.DataDir }
+
+// LogFormat is "text" or "json".
+func (c *Config) LogFormat() string { return c.c.Log.Format }
+
+// LogLevel is the least level that is written.
+func (c *Config) LogLevel() (l slog.Level) {
+	_ = l.UnmarshalText([]byte(c.c.Log.Level)) // config takes known names only
+	return l
+}
+
+// Pinned lists the keys that differ in next and that only a restart can change.
+func (c *Config) Pinned(next *Config) (keys []string) {
+	for _, d := range config.Diff(c.c, next.c) {
+		if d.Key != "log.level" {
+			keys = append(keys, d.Key)
+		}
+	}
+	return keys
+}
+
+// OpenStores opens the stores for a command while no server runs.
+func (c *Config) OpenStores(log *slog.Logger) (*Stores, error) {
+	return openStores(c.stores(log, nil))
+}
+
+func (c *Config) stores(log *slog.Logger, metrics *metric.Registry) StoreOptions {
+	st := &c.c.Storage
+	return StoreOptions{
+		Files: vfs.OS(), DataDir: c.c.Server.DataDir, Logger: log, Metrics: metrics,
+		KV: lsm.Options{CacheBytes: st.Cache, Guard: lsm.GuardOptions{Low: st.MinFree, Critical: st.CriticalFree, Ballast: st.Ballast}},
+		Blobs: blob.Options{
+			Inline: int(st.Inline), MemoryBudget: st.Memory,
+		},
+	}
+}
+
+// Options returns the node that the configuration describes. It reads the
+// certificate.
+func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
+	cert, err := c.certificate()
+	if err != nil {
+		return Options{}, err
+	}
+	o := Options{
+		Hostname: c.c.Server.Hostname, Stores: c.stores(log, metric.New()), Certs: cert, Version: version, Logger: log,
+		SMTP: c.smtpLimits(), IMAP: c.imapLimits(),
+	}
+	for _, l := range c.c.Listeners {
+		o.Listeners = append(o.Listeners, Listener{Service: Service(l.Kind), Address: l.Address, Clear: !l.TLS && l.Kind != config.Metrics})
+	}
+	return o, nil
+}
+
+func (c *Config) certificate() (*certs.Source, error) {
+	if t := &c.c.TLS; !t.SelfSigned {
+		return certs.FromFiles(readFile, t.Cert, t.Key)
+	}
+	return certs.SelfSigned(time.Now(), c.c.Server.Hostname)
+}
+
+// maxPEM bounds a file with a certificate or a key.
+const maxPEM = 1 << 20
+
+func readFile(name string) ([]byte, error) {
+	f, err := vfs.OS().Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxPEM))
+}
+
+func (c *Config) smtpLimits() smtp.Limits {
+	s := &c.c.SMTP
+	return smtp.Limits{
+		MessageBytes: s.MaxSize, Recipients: s.MaxRecipients, Transactions: s.MaxTransactions, TextLine: int(s.MaxLine), Errors: s.MaxErrors,
+		CommandTimeout: s.CommandTimeout, DataTimeout: s.DataTimeout, SessionTime: s.SessionTime, MinRate: int(s.MinRate),
+		Connections: s.Connections, PerIPv4: s.PerIPv4, PerIPv4Net: s.PerIPv4Net, PerIPv6: s.PerIPv6, PerIPv6Net: s.PerIPv6Net, NewPerMin: s.NewPerMinute,
+	}
+}
+
+func (c *Config) imapLimits() imap.Limits {
+	i := &c.c.IMAP
+	return imap.Limits{
+		Message: c.c.SMTP.MaxSize, Connections: i.Connections, PerAddress: i.PerAddress, PerUser: i.PerUser,
+		LoginTime: i.LoginTime, IdleTime: i.IdleTime,
+	}
+}
