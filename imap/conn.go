@@ -181,6 +181,7 @@ func (c *conn) serve() {
 			c.flush()
 		}
 		c.out.release()
+		c.in.Close()
 		c.sess.Close()
 		c.srv.observe.disconnected(c, c.readErr)
 	}()

@@ -26,25 +26,25 @@ func (w *FetchWriter) Begin(seq uint32) {
 	w.open = true
 }
 
-// item prints the space before an item and its name.
-func (w *FetchWriter) item(name string) {
+// item returns the buffer with the space before an item and its name; w.out.buf is
+// to be set to what is appended to it.
+func (w *FetchWriter) item(name string) []byte {
+	b := w.out.buf
 	if !w.open {
-		w.out.buf = append(w.out.buf, ' ')
+		b = append(b, ' ')
 	}
 	w.open = false
-	w.out.buf = append(w.out.buf, name...)
+	return append(b, name...)
 }
 
 // UID prints the unique identifier.
 func (w *FetchWriter) UID(uid uint32) {
-	w.item("UID ")
-	w.out.num(uid)
+	w.out.buf = strconv.AppendUint(w.item("UID "), uint64(uid), 10)
 }
 
 // Flags prints the flags; keywords is used during the call only.
 func (w *FetchWriter) Flags(f Flag, keywords []string) {
-	w.item("FLAGS ")
-	w.out.flags(f, keywords)
+	w.out.buf = w.out.appendFlags(w.item("FLAGS "), f, keywords)
 }
 
 // ModSeq prints the mod-sequence when it was asked for or the client knows of
@@ -53,21 +53,17 @@ func (w *FetchWriter) ModSeq(n uint64) {
 	if !w.modseq && !w.out.condstore {
 		return
 	}
-	w.item("MODSEQ (")
-	w.out.modseq(n)
-	w.out.str(")")
+	w.out.buf = append(strconv.AppendUint(w.item("MODSEQ ("), n, 10), ')')
 }
 
 // InternalDate prints the internal date in t's zone.
 func (w *FetchWriter) InternalDate(t time.Time) {
-	w.item("INTERNALDATE ")
-	w.out.buf = wire.AppendDateTime(w.out.buf, t)
+	w.out.buf = wire.AppendDateTime(w.item("INTERNALDATE "), t)
 }
 
 // Size prints RFC822.SIZE.
 func (w *FetchWriter) Size(n int64) {
-	w.item("RFC822.SIZE ")
-	w.out.num64(n)
+	w.out.buf = strconv.AppendInt(w.item("RFC822.SIZE "), n, 10)
 }
 
 // Envelope prints an envelope in IMAP notation, parentheses included.
@@ -80,8 +76,7 @@ func (w *FetchWriter) Body(b []byte) { w.rendered("BODY ", b) }
 func (w *FetchWriter) BodyStructure(b []byte) { w.rendered("BODYSTRUCTURE ", b) }
 
 func (w *FetchWriter) rendered(name string, b []byte) {
-	w.item(name)
-	w.out.buf = append(w.out.buf, b...)
+	w.out.buf = append(w.item(name), b...)
 }
 
 // Section prints the content of a section: size octets of r, which are those
@@ -109,8 +104,7 @@ func (w *FetchWriter) SectionBytes(s *Section, b []byte) error {
 }
 
 func (w *FetchWriter) literal(s *Section, size int64) {
-	w.item("")
-	w.out.buf = append(w.out.buf, s.label...)
+	w.out.buf = append(w.item(""), s.label...)
 	if s.Kind == BinarySection {
 		w.out.str(" ~{") // literal8: the content may hold NUL (RFC 3516 §4.2)
 	} else {
@@ -122,8 +116,7 @@ func (w *FetchWriter) literal(s *Section, size int64) {
 
 // SectionNil prints that the section does not exist; the size of none is 0.
 func (w *FetchWriter) SectionNil(s *Section) {
-	w.item("")
-	w.out.buf = append(w.out.buf, s.label...)
+	w.out.buf = append(w.item(""), s.label...)
 	if s.Kind == BinarySizeSection {
 		w.out.str(" 0")
 	} else {
@@ -133,8 +126,7 @@ func (w *FetchWriter) SectionNil(s *Section) {
 
 // BinarySize prints the decoded size of a section.
 func (w *FetchWriter) BinarySize(s *Section, n int64) {
-	w.item("")
-	w.out.buf = append(w.out.buf, s.label...)
+	w.out.buf = append(w.item(""), s.label...)
 	w.out.str(" ")
 	w.out.num64(n)
 }

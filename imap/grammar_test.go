@@ -202,7 +202,9 @@ func (g *grammar) set() {
 func (g *grammar) response() {
 	switch {
 	case g.try("+ "):
-		g.text()
+		if g.peek() != '\r' { // base64 may be empty
+			g.text()
+		}
 		return
 	case g.try("* "):
 		g.untagged()

@@ -121,13 +121,15 @@ var flagLists = func() (lists [1 << len(flagNames)]string) {
 	return lists
 }()
 
-// flags prints a flag-list with its parentheses. \Recent does not exist for
-// clients of IMAP4rev2.
-func (o *output) flags(f Flag, keywords []string) {
+// flags prints a flag-list with its parentheses.
+func (o *output) flags(f Flag, keywords []string) { o.buf = o.appendFlags(o.buf, f, keywords) }
+
+// appendFlags appends a flag-list. \Recent does not exist for clients of IMAP4rev2.
+func (o *output) appendFlags(b []byte, f Flag, keywords []string) []byte {
 	if o.rev2 {
 		f &^= Recent
 	}
-	b := append(o.buf, '(')
+	b = append(b, '(')
 	s := flagLists[f&(1<<len(flagNames)-1)]
 	b = append(b, s...)
 	for i, k := range keywords {
@@ -136,7 +138,7 @@ func (o *output) flags(f Flag, keywords []string) {
 		}
 		b = append(b, k...)
 	}
-	o.buf = append(b, ')')
+	return append(b, ')')
 }
 
 // copyLiteral sends exactly size octets of r.

@@ -48,6 +48,12 @@ func (b *Reader) Release() {
 	b.buf, b.pooled, b.r, b.w = nil, nil, 0, 0
 }
 
+// Close drops what is unread and gives the buffer back.
+func (b *Reader) Close() {
+	b.r = b.w
+	b.Release()
+}
+
 // fill reads more input. With no buffer it waits with the small one first.
 func (b *Reader) fill() error {
 	if err := b.Wait(); err != nil {
