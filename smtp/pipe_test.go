@@ -46,18 +46,20 @@ func (h *half) deadline(at *time.Time, timer **time.Timer, t time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	*at = t
-	if *timer != nil {
-		(*timer).Stop()
-		*timer = nil
-	}
-	if !t.IsZero() {
-		if d := time.Until(t); d > 0 {
-			*timer = time.AfterFunc(d, func() {
-				h.mu.Lock()
-				h.cond.Broadcast()
-				h.mu.Unlock()
-			})
+	switch d := time.Until(t); {
+	case h.eof || h.gone:
+	case t.IsZero() || d <= 0:
+		if *timer != nil {
+			(*timer).Stop()
 		}
+	case *timer != nil:
+		(*timer).Reset(d)
+	default:
+		*timer = time.AfterFunc(d, func() {
+			h.mu.Lock()
+			h.cond.Broadcast()
+			h.mu.Unlock()
+		})
 	}
 	h.cond.Broadcast()
 }
