@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -293,6 +294,30 @@ func TestSizesAndTimes(t *testing.T) {
 			t.Fatalf("%d becomes %s: %v", d, duration(d), err)
 		}
 	})
+}
+
+func TestLinear(t *testing.T) { // G2
+	cost := func(lines int) float64 {
+		var b strings.Builder
+		b.WriteString(good + "[log]\n")
+		for i := range lines {
+			fmt.Fprintf(&b, "key%d = \"value\"\n", i)
+		}
+		text := []byte(b.String())
+		return testing.AllocsPerRun(1, func() {
+			if _, err := Parse("f", text); err == nil {
+				t.Error("unknown keys were taken")
+			}
+		})
+	}
+	last := cost(250)
+	for lines := 500; lines <= 4000; lines *= 2 {
+		now := cost(lines)
+		if now > 2.6*last {
+			t.Errorf("%d lines take %v allocations, half of them %v", lines, now, last)
+		}
+		last = now
+	}
 }
 
 func TestDistance(t *testing.T) {

@@ -230,7 +230,7 @@ func overUDP(conn net.Conn, q query) (*dns.Msg, error) {
 	if _, err := conn.Write(q.wire); err != nil {
 		return nil, err
 	}
-	b := make([]byte, udpSize)
+	b := make([]byte, 4096) // some servers send more than they were asked to
 	for range maxStray {
 		n, err := conn.Read(b)
 		if err != nil {

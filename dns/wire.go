@@ -84,10 +84,11 @@ func inspect(b []byte) error {
 }
 
 // skipName returns where the name at i ends. Each pointer must lead to before
-// the label sequence that it stands in, so the walk ends.
+// the label sequence that it stands in, so the walk ends; a name has fewer
+// than 128 labels, so it is short.
 func skipName(b []byte, i int) (end int, ok bool) {
 	start, length := i, 0
-	for {
+	for range 2 * 128 {
 		if i >= len(b) {
 			return 0, false
 		}
@@ -110,6 +111,7 @@ func skipName(b []byte, i int) (end int, ok bool) {
 			return 0, false
 		}
 	}
+	return 0, false
 }
 
 // extract makes the answer of a reply to the question name, t (RFC 2308 §2).

@@ -70,6 +70,44 @@ func TestPointersGoBackwards(t *testing.T) { // DN1
 	}
 }
 
+// A message of twice the size costs at most 2.6 times the allocations, and
+// pointers do not make names longer than their octets say (G2).
+func TestLinear(t *testing.T) {
+	cost := func(records int) float64 {
+		m := new(dns.Msg).SetQuestion("example.org.", dns.TypeTXT)
+		m.Response, m.Compress = true, true
+		for range records {
+			m.Answer = append(m.Answer, &dns.TXT{Hdr: dns.RR_Header{Name: "example.org.", Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 60}, Txt: []string{"0123456789"}})
+		}
+		b, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return testing.AllocsPerRun(10, func() {
+			m, err := parse(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			extract(m, "example.org", TypeTXT)
+		})
+	}
+	for n := 25; n < 200; n *= 2 {
+		if a, b := cost(n), cost(2*n); b > 2.6*a {
+			t.Errorf("%d records take %v allocations, twice as many take %v", n, a, b)
+		}
+	}
+	chain := make([]byte, 14, 1024) // the root, then pointers that each lead to the one before
+	for i := 14; i < 1000; i += 2 {
+		to := max(i-2, 13)
+		chain = append(chain, 0xc0|byte(to>>8), byte(to))
+	}
+	for at, want := range map[int]bool{14: true, 100: true, 998: false} {
+		if _, ok := skipName(chain, at); ok != want {
+			t.Errorf("a chain of %d pointers: %v, want %v", (at-12)/2, ok, want)
+		}
+	}
+}
+
 func TestTooManyRecords(t *testing.T) { // DN1
 	m := new(dns.Msg).SetQuestion("example.org.", dns.TypeA)
 	m.Response = true
