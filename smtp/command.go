@@ -264,14 +264,14 @@ func (c *Conn) doHello(arg []byte, esmtp bool) *Reply {
 		}
 	}
 	c.endTransaction()
-	c.hello, c.esmtp = name, esmtp
+	c.hello, c.esmtp, c.authable = name, esmtp, false
 	if !esmtp {
 		return &Reply{Code: 250, Text: c.srv.opts.Hostname}
 	}
 	return &Reply{Code: 250, Text: c.srv.opts.Hostname + "\n" + strings.Join(c.extensions(), "\n")}
 }
 
-// extensions lists what EHLO announces: only what is complete.
+// extensions lists what EHLO announces, only what is complete, and notes it.
 func (c *Conn) extensions() []string {
 	opts, lim := &c.srv.opts, &c.srv.lim
 	ext := []string{"PIPELINING", fmt.Sprint("SIZE ", lim.MessageBytes), "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"}
@@ -284,7 +284,8 @@ func (c *Conn) extensions() []string {
 	if c.srv.tls != nil && c.tls == nil {
 		ext = append(ext, "STARTTLS")
 	}
-	if mechs := c.mechanisms(); len(mechs) > 0 && c.identity == "" {
+	mechs := c.mechanisms()
+	if c.authable = len(mechs) > 0; c.authable && c.identity == "" {
 		ext = append(ext, "AUTH "+strings.Join(mechs, " "))
 	}
 	return append(ext, fmt.Sprintf("LIMITS MAILMAX=%d RCPTMAX=%d", min(c.maxMails(), maxLimit), min(lim.Recipients, maxLimit)))
@@ -321,7 +322,7 @@ func (c *Conn) doMail(arg []byte, ascii bool) *Reply {
 		return replyBadSender
 	}
 	var o MailOptions
-	ext := extensions{dsn: c.srv.opts.DSN, binary: c.srv.opts.BinaryMIME, auth: len(c.mechanisms()) > 0, size: c.srv.lim.MessageBytes}
+	ext := extensions{dsn: c.srv.opts.DSN, binary: c.srv.opts.BinaryMIME, auth: c.authable, size: c.srv.lim.MessageBytes}
 	if r := parseMailParams(params, ext, &o); r != nil {
 		return r
 	}
@@ -428,7 +429,7 @@ func (c *Conn) doStartTLS(arg []byte) *Reply {
 		return replyNoArgs
 	}
 	c.endSession()
-	c.hello, c.esmtp, c.identity = "", false, ""
+	c.hello, c.esmtp, c.authable, c.identity = "", false, false, ""
 	c.out = replyReadyTLS.appendTo(c.out)
 	c.push()
 	c.shrink()

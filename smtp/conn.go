@@ -28,6 +28,7 @@ type Conn struct {
 	session  Session
 	hello    string
 	esmtp    bool
+	authable bool // mechanisms were announced, so MAIL may say AUTH=
 	identity string
 	tx       transaction
 

@@ -102,14 +102,14 @@ func (c *Conn) commit() *Reply {
 	ctx, cancel := context.WithTimeout(c.ctx, c.srv.lim.CommitTimeout)
 	accepted, err := c.tx.sink.Commit(ctx)
 	cancel()
-	c.endTransaction()
 	if err != nil {
 		r := c.failed("commit", err)
 		if r.success() { // only a nil error accepts
 			r = replyLocal
 		}
-		return r
+		return c.spoil(r)
 	}
+	c.endTransaction()
 	c.idle, c.faults = 0, 0
 	c.srv.log.accepted(size)
 	c.out = append(c.out, "250 2.0.0 Queued"...)
@@ -219,7 +219,9 @@ func (c *Conn) doBdat(arg []byte) *Reply {
 	case failure != nil:
 		return failure
 	case !more:
-		c.idle = 0
+		if size > 0 {
+			c.idle = 0
+		}
 		return replyChunk
 	case !c.tx.binary && c.tx.lines.cr: // the text ends in a bare CR
 		c.drop(c.spoil(replyBareCRLF))

@@ -18,7 +18,7 @@ type Options struct {
 	Backend Backend
 	// TLS offers STARTTLS when not nil. It is cloned; whatever it says, nothing
 	// below TLS 1.2 with AEAD is spoken and ALPN, if offered, must be "smtp"
-	// (TL1, TL2). Give every service its own so that no ticket key is shared.
+	// (TL1, TL2); GetConfigForClient is not used. Give every service its own so that no ticket key is shared.
 	TLS *tls.Config
 	// ImplicitTLS begins with the handshake (RFC 8314 §3.3) and needs TLS.
 	ImplicitTLS bool

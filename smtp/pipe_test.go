@@ -28,6 +28,7 @@ type half struct {
 	mu       sync.Mutex
 	cond     sync.Cond
 	buf      []byte
+	off      int  // buf[off:] is to be read
 	eof      bool // no more is written
 	gone     bool // no more is read
 	rd, wr   time.Time
@@ -73,9 +74,11 @@ func (h *half) read(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		case over(h.rd):
 			return 0, os.ErrDeadlineExceeded
-		case len(h.buf) > 0:
-			n := copy(p, h.buf)
-			h.buf = h.buf[:copy(h.buf, h.buf[n:])]
+		case h.off < len(h.buf):
+			n := copy(p, h.buf[h.off:])
+			if h.off += n; h.off == len(h.buf) {
+				h.buf, h.off = h.buf[:0], 0
+			}
 			h.cond.Broadcast()
 			return n, nil
 		case h.eof:
@@ -98,7 +101,7 @@ func (h *half) write(p []byte) (int, error) {
 		case over(h.wr):
 			return n, os.ErrDeadlineExceeded
 		}
-		k := min(len(p)-n, pipeBuffer-len(h.buf))
+		k := min(len(p)-n, pipeBuffer-len(h.buf)) // of the buffer, not of what is unread
 		if k > 0 {
 			h.buf = append(h.buf, p[n:n+k]...)
 			h.cond.Broadcast()

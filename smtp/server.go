@@ -54,6 +54,7 @@ func secured(cfg *tls.Config) *tls.Config {
 		}
 	}
 	cfg.NextProtos = []string{"smtp"}
+	cfg.GetConfigForClient = nil // could undo all this
 	return cfg
 }
 

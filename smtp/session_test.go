@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -553,4 +554,39 @@ func TestSS16(t *testing.T) {
 			t.Fatal("buffer kept after a long line")
 		}
 	})
+}
+
+// TestSS16TLS shows what silent sessions under TLS hold, clients included,
+// which are as large.
+func TestSS16TLS(t *testing.T) {
+	const n = 100
+	s := NewServer(Options{Hostname: "mx.example.org", Backend: &fake{}, TLS: serverTLS(), ImplicitTLS: true, Trusted: func(netip.Addr) bool { return true }})
+	memory := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	before := memory()
+	var conns []*client
+	for range n {
+		c := dial(t, s)
+		if err := c.startTLS(); err != nil {
+			t.Fatal(err)
+		}
+		c.script("S: 220 \nC: EHLO x\nS: 250 \nC: MAIL FROM:<a@example.org>\nS: 250 \nC: RCPT TO:<b@example.org>\nS: 250 \nC: DATA\nS: 354 \nC: x\nC: .\nS: 250 ")
+		conns = append(conns, c)
+	}
+	each := int(memory()-before) / n
+	t.Logf("%d octets for both ends of a session", each)
+	if each > 2*64<<10 {
+		t.Errorf("%d octets for both ends of a session", each)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
 }
