@@ -99,11 +99,12 @@ func AppendUTF8(dst []byte, charset string, b []byte) []byte {
 	return appendValid(dst, out)
 }
 
+// appendValid appends b with what is not UTF-8 replaced as the decoder does it.
 func appendValid(dst, b []byte) []byte {
-	if utf8.Valid(b) {
-		return append(dst, b...)
+	if !utf8.Valid(b) {
+		b, _ = unicode.UTF8.NewDecoder().Bytes(b) // it replaces, it never fails
 	}
-	return append(dst, bytes.ToValidUTF8(b, []byte("\uFFFD"))...)
+	return append(dst, b...)
 }
 
 // Detect guesses the charset of a text from its beginning: a byte order mark,
@@ -127,12 +128,27 @@ func Detect(b []byte, whole bool) encoding.Encoding {
 	if validPrefix(b, whole) {
 		return unicode.UTF8
 	}
-	if r, err := chardet.NewTextDetector().DetectBest(b); err == nil && r.Confidence >= 30 {
+	return likely(b)
+}
+
+// likely asks statistics. The detector orders equals by chance; here the name
+// decides, so that a text reads the same every time.
+func likely(b []byte) encoding.Encoding {
+	var best chardet.Result
+	var found encoding.Encoding = charmap.Windows1252
+	all, err := chardet.NewTextDetector().DetectAll(b)
+	if err != nil {
+		return found
+	}
+	for _, r := range all {
+		if r.Confidence < 30 || r.Confidence < best.Confidence || r.Confidence == best.Confidence && r.Charset >= best.Charset {
+			continue
+		}
 		if enc, guess, ok := charsetOf(r.Charset); ok && !guess && enc != unicode.UTF8 {
-			return enc
+			best, found = r, enc
 		}
 	}
-	return charmap.Windows1252
+	return found
 }
 
 // validPrefix tells whether b is UTF-8, up to a character cut at its end.

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,14 +22,14 @@ func (c *checker) fail(format string, args ...any) {
 }
 
 func (c *checker) lit(s string) {
-	if !strings.HasPrefix(string(c.b), s) {
+	if !bytes.HasPrefix(c.b, []byte(s)) {
 		c.fail("want %q", s)
 		return
 	}
 	c.b = c.b[len(s):]
 }
 
-func (c *checker) has(s string) bool { return strings.HasPrefix(string(c.b), s) }
+func (c *checker) has(s string) bool { return bytes.HasPrefix(c.b, []byte(s)) }
 
 func (c *checker) number() (n int64) {
 	i := 0
@@ -56,7 +57,7 @@ func (c *checker) str() string {
 			return ""
 		}
 		out, c.b = c.b[:n], c.b[n:]
-		if strings.IndexByte(string(out), 0) >= 0 {
+		if bytes.IndexByte(out, 0) >= 0 {
 			c.fail("NUL in literal")
 		}
 		return string(out)

@@ -303,11 +303,10 @@ func (x *Indexer) closeTo(k int, end, eol int64) {
 	for i := len(x.frames) - 1; i >= k; i-- {
 		f := &x.frames[i]
 		r := &x.parts[f.part]
-		r.end = end
-		r.lines = lf - r.lf
-		if end <= r.bodyStart {
-			r.end, r.lines = r.bodyStart, 0
+		if end < r.bodyStart { // it has the line end in its header, and so have those around it
+			end, lf = r.bodyStart, r.lf
 		}
+		r.end, r.lines = end, lf-r.lf
 		if f.boundary.n > 0 && !f.closed && x.state != inOpaque {
 			r.flags |= FlagNoEndBoundary
 		}

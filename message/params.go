@@ -260,6 +260,12 @@ func (s *scratch) join(lim Limits, flags *Flag, out func(name, value []byte, ext
 			*flags |= FlagBadParam
 			value, extended = s.assemble(i, -1, lim, flags)
 		}
+		for j := i; j < len(s.pieces); j++ { // pieces that a better form made needless
+			if q := &s.pieces[j]; q.section > 0 && !q.done && bytes.Equal(s.bytes(q.name), name) {
+				q.done = true
+				*flags |= FlagDuplicateParam
+			}
+		}
 		if plain >= 0 && (first >= 0 || ext >= 0) && !bytes.Equal(DecodeHeaderBytes(s.bytes(s.pieces[plain].value)), value) {
 			*flags |= FlagConflictingName
 		}
