@@ -96,7 +96,8 @@ func (g *gate) connects(host netip.Prefix, now time.Time) int {
 	return r.n
 }
 
-// evict forgets minutes that are over and, if there are none, any other one.
+// evict forgets minutes that are over, and others until a quarter is free: so
+// its work is spread over many connects.
 func (g *gate) evict(now time.Time) {
 	for p, r := range g.rates {
 		if now.Sub(r.since) >= time.Minute {
@@ -104,7 +105,7 @@ func (g *gate) evict(now time.Time) {
 		}
 	}
 	for p := range g.rates {
-		if len(g.rates) < maxRates {
+		if len(g.rates) <= maxRates/4*3 {
 			return
 		}
 		delete(g.rates, p)

@@ -38,6 +38,8 @@ func TestStartTLS(t *testing.T) {
 	f := &fake{login: "tim"}
 	bubble(t, Options{TLS: serverTLS()}, f, func(t *testing.T, _ *Server, c *client) {
 		c.script(hello + `
+			C: MAIL FROM:<a@example.org> AUTH=<>
+			S: 555 5.5.4
 			C: AUTH PLAIN ` + b64("\x00tim\x00tim") + `
 			S: 538 5.7.11
 			C: STARTTLS now
@@ -442,10 +444,19 @@ func TestSS14(t *testing.T) {
 	g = newGate(lim)
 	a := ip("192.0.2.1")
 	for range maxRates + 100 {
-		g.admit(a, false, now)
+		if g.admit(a, false, now) == "" {
+			g.leave(a, false, false)
+		}
 		a = netip.AddrFrom4([4]byte(a.Next().AsSlice()))
 	}
-	if len(g.rates) > maxRates {
+	if len(g.rates) > maxRates || len(g.rates) < maxRates/2 {
+		t.Error(len(g.rates))
+	}
+	for range 100 { // a minute later all of them are old
+		g.connects(netip.PrefixFrom(a, 32), now.Add(time.Minute))
+		a = a.Next()
+	}
+	if g.evict(now.Add(90 * time.Second)); len(g.rates) != 100 {
 		t.Error(len(g.rates))
 	}
 }
@@ -589,4 +600,45 @@ func TestSS16TLS(t *testing.T) {
 	if err := s.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestFacts shows what a session may know of its connection.
+func TestFacts(t *testing.T) {
+	f := &fake{login: "tim"}
+	f.onData = func(c *Conn) {
+		name, esmtp := c.Hello()
+		if name != "client.example" || !esmtp || c.Identity() != "tim@example.org" || c.Hostname() != "mx.example.org" || c.TLS() != nil || !c.Trusted() ||
+			c.Remote() != netip.MustParseAddr("192.0.2.7") || c.RemoteAddr().String() != "192.0.2.7:40000" || c.LocalAddr().String() != "192.0.2.1:25" || c.Started() != time.Now() {
+			t.Errorf("%+v", c)
+		}
+	}
+	play(t, Options{AuthInsecure: true, Trusted: func(netip.Addr) bool { return true }}, f, hello+`
+		C: AUTH PLAIN `+b64("\x00tim\x00tim")+`
+		S: 235 
+		C: MAIL FROM:<a@example.org> AUTH=<>
+		S: 250 
+		C: RCPT TO:<b@example.org>
+		S: 250 
+		C: DATA
+		S: 354 
+		C: .
+		S: 250 `)
+	if len(f.posts) != 1 {
+		t.Fatal("not sent")
+	}
+}
+
+// TestRefusedAfterTLS shows that a session refused after the handshake says so
+// to the next command, since TLS has no greeting.
+func TestRefusedAfterTLS(t *testing.T) {
+	f := &fake{}
+	bubble(t, Options{TLS: serverTLS()}, f, func(t *testing.T, _ *Server, c *client) {
+		c.script(hello)
+		f.refuse = &Reply{554, "5.7.1", "Not with this certificate"}
+		c.script("C: STARTTLS\nS: 220 ")
+		if err := c.startTLS(); err != nil {
+			t.Fatal(err)
+		}
+		c.script("C: EHLO x\nS: 554 5.7.1\nC: NOOP\nS: 554 5.7.1\nC: QUIT\nS: 221 \nE:")
+	})
 }
