@@ -100,7 +100,7 @@ func (db *DB) open(fsys vfs.FS, opts *Options) error {
 		}
 		if db.lock, err = fsys.Lock(fsys.PathJoin(db.dir, "LOCK")); err != nil {
 			db.lock = nil
-			return fmt.Errorf("another process uses the directory %s: %w", db.dir, err)
+			return fmt.Errorf("cannot lock the directory %s (does another process use it?): %w", db.dir, err)
 		}
 	}
 	if db.guard, err = newGuard(fsys, db.dir, opts); err != nil {

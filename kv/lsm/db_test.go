@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/vfs"
 )
 
@@ -327,6 +330,81 @@ func TestDiskFull(t *testing.T) {
 		if get(t, db, fmt.Sprint("k", i)) != value {
 			t.Errorf("lost %d", i)
 		}
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCorrupt is ST2: a wrong octet in a table is an error for who reads it, of
+// kind Corrupt, and the rest is served and written.
+func TestCorrupt(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	mem := vfs.Memory()
+	reg := metric.New()
+	opts := small()
+	opts.Metrics = reg
+	db := mustOpen(t, mem, opts)
+	rng := rand.NewChaCha8([32]byte{})
+	const n = 100
+	for i := range n {
+		value := make([]byte, 4000)
+		_, _ = rng.Read(value)
+		if err := set(db, fmt.Sprintf("k%03d", i), string(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(db.peb.Flush(), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	names, err := mem.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, ".sst") {
+			f, err := mem.OpenReadWrite("data/"+name, vfs.Category)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = f.WriteAt([]byte("wrong"), 150_000)
+			if err = errors.Join(err, f.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	db = mustOpen(t, mem, opts)
+	good, bad := 0, 0
+	for i := range n {
+		err := db.View(context.Background(), nil, func(r kv.Reader) error {
+			_, _, err := r.Get(fmt.Appendf(nil, "k%03d", i))
+			return err
+		})
+		switch {
+		case err == nil:
+			good++
+		case postino.Is(err, postino.Corrupt):
+			bad++
+		default:
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if bad == 0 || good < n/2 {
+		t.Errorf("%d good, %d corrupt", good, bad)
+	}
+	err = db.View(context.Background(), nil, func(r kv.Reader) error {
+		return r.Scan(kv.Prefix([]byte("k")), func(_, _ []byte) bool { return true })
+	})
+	if !postino.Is(err, postino.Corrupt) {
+		t.Errorf("scan: %v", err)
+	}
+	if err := set(db, "z", "1"); err != nil {
+		t.Error(err)
+	}
+	rec := httptest.NewRecorder()
+	reg.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
+	if strings.Contains(rec.Body.String(), "postino_kv_corrupt_total 0\n") || !strings.Contains(rec.Body.String(), "postino_kv_commits_total 101\n") {
+		t.Errorf("metrics:\n%s", rec.Body)
 	}
 	if err := db.Close(); err != nil {
 		t.Error(err)
