@@ -3,9 +3,9 @@
 //
 // Flow:
 //  1. [Load] reads one file; [Parse] takes its text.
-//  2. The text is checked to be TOML 1.0, then its keys are walked in order.
-//     One table of keys says what each of them is: type, default, range and
-//     explanation. The same table makes [Example].
+//  2. The keys of the text are walked in order. One table of keys says what
+//     each of them is: type, default, range and explanation. The same table
+//     makes [Example].
 //  3. What one key cannot tell is checked at the end: addresses that are used
 //     twice, TLS without a certificate, logins in clear.
 //  4. On reload the text is read again and compared with [Diff]; nothing is

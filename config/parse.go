@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/postino-mail/postino"
@@ -17,31 +16,19 @@ func Parse(file string, text []byte) (*Config, error) {
 	if len(text) > maxFile {
 		return nil, Errors{{file, 1, 1, "", "the file is larger than 1 MiB"}}
 	}
-	var any map[string]any
-	if err := toml.Unmarshal(text, &any); err != nil { // syntax, keys that are there twice
-		return nil, Errors{syntaxError(file, err)}
-	}
 	p := &parser{config: &Config{}, at: map[string]int{}}
 	p.defaults("", target{Config: p.config})
-	p.walk(text)
-	p.check()
+	if p.walk(text) {
+		p.check()
+	}
 	if len(p.found) > 0 {
 		return nil, locate(file, text, p.found)
 	}
 	return p.config, nil
 }
 
-func syntaxError(file string, err error) Error {
-	e := Error{File: file, Line: 1, Column: 1, Text: strings.TrimPrefix(err.Error(), "toml: ")}
-	var d *toml.DecodeError
-	if errors.As(err, &d) {
-		e.Line, e.Column = d.Position()
-	}
-	e.Text = postino.Printable(e.Text)
-	return e
-}
-
-// parser walks over the keys of a text that is known to be TOML.
+// parser walks over the keys of a text. It finds by itself what is there twice:
+// the library's way takes time with the square of the number of keys.
 type parser struct {
 	config *Config
 	found  []finding
@@ -74,8 +61,9 @@ func (p *parser) defaults(table string, t target) {
 	}
 }
 
-// walk goes over the expressions of the text.
-func (p *parser) walk(text []byte) {
+// walk goes over the expressions of the text, and tells whether it came to the
+// end: what stands after text that is not TOML cannot be judged.
+func (p *parser) walk(text []byte) bool {
 	var in []part // the table that keys belong to
 	var u unstable.Parser
 	u.Reset(text)
@@ -93,6 +81,16 @@ func (p *parser) walk(text []byte) {
 			p.assign(append(in[:len(in):len(in)], path...), e.Value())
 		}
 	}
+	if u.Error() == nil {
+		return true
+	}
+	at := len(text)
+	var where *unstable.ParserError
+	if errors.As(u.Error(), &where) && cap(where.Highlight) > 0 {
+		at = int(u.Range(where.Highlight).Offset)
+	}
+	p.fail(at, "", "%s", postino.Printable(strings.TrimPrefix(u.Error().Error(), "toml: ")))
+	return false
 }
 
 func parts(it unstable.Iterator) (path []part) {
@@ -120,6 +118,8 @@ func (p *parser) table(path []part, array bool) {
 		p.at[head.name] = head.at
 	}
 	switch {
+	case known && len(path) == 1 && head.name != "listener":
+		p.fail(head.at, postino.Printable(head.name), "this table is there twice: write all of its keys in one place")
 	case !isTable(head.name):
 		p.unknownTable(head)
 	case len(path) > 1:
@@ -147,6 +147,7 @@ func (p *parser) assign(path []part, v *unstable.Node) {
 			p.unknownTable(head)
 		}
 	case len(path) == 1 && v.Kind == unstable.InlineTable && head.name != "listener":
+		p.table(path, false)
 		for it := v.Children(); it.Next(); {
 			p.assign(append(path[:1:1], parts(it.Node().Key())...), it.Node().Value())
 		}
@@ -171,10 +172,17 @@ func (p *parser) set(path []part, v *unstable.Node) {
 		if v.Kind == unstable.Array || v.Kind == unstable.InlineTable {
 			at = path[1].at // these do not know where they are
 		}
+		said := k.path()
 		if k.table == "listener" {
-			p.at[p.listenerPath(k.name)] = at
-		} else {
-			p.at[k.path()] = at
+			said = p.listenerPath(k.name)
+		}
+		if _, twice := p.at[said]; twice {
+			p.fail(path[1].at, k.path(), "this key is there twice")
+			return
+		}
+		p.at[said] = at
+		if _, known := p.at[k.table]; !known {
+			p.at[k.table] = path[0].at
 		}
 		if err := k.set(p.target(k.table), v.Kind, string(v.Data)); err != nil {
 			text := err.Error()
