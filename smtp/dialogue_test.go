@@ -364,6 +364,28 @@ func TestDialogues(t *testing.T) {
 			R: BDAT 6\r\n123456BDAT 5 LAST\r\n12345
 			S: 250 
 			S: 552 5.3.4`, posts: []string{".2345678\r\n"}},
+		{name: "bare LF in what is thrown away SS1", script: hello + `
+			C: MAIL FROM:<a@example.org>
+			S: 250 
+			C: RCPT TO:<nowrite@example.org>
+			S: 250 
+			C: DATA
+			S: 354 
+			C: text
+			R: x\n.\r\nNOOP\r\n
+			S: 554 5.6.0
+			E:`},
+		{name: "too much is thrown away", opts: Options{Limits: Limits{MessageBytes: 10, Discard: 100}}, script: hello + `
+			C: MAIL FROM:<a@example.org>
+			S: 250 
+			C: RCPT TO:<b@example.org>
+			S: 250 
+			C: DATA
+			S: 354 
+			C: 1234567890
+			C: ` + strings.Repeat("x", 40000) + `
+			S: 552 5.3.4
+			E:`},
 		{name: "DSN off", script: hello + `
 			C: MAIL FROM:<a@example.org> RET=FULL
 			S: 555 5.5.4

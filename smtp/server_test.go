@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http/httptest"
 	"net/smtp"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/metric"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -26,8 +28,8 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{}
-	s := NewServer(Options{Hostname: "mx.example.org", Backend: f, TLS: serverTLS()})
+	f, reg := &fake{}, metric.New()
+	s := NewServer(Options{Hostname: "mx.example.org", Backend: f, TLS: serverTLS(), Metrics: reg})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	var wg sync.WaitGroup
@@ -74,6 +76,13 @@ func TestServe(t *testing.T) {
 		t.Error("still listening")
 	}
 	f.check(t)
+	page := httptest.NewRecorder()
+	reg.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/", nil))
+	for _, want := range []string{`postino_smtp_messages_total{outcome="accepted",service="smtp"} 30`, `postino_smtp_connections{service="smtp"} 0`, `postino_smtp_connections_total{service="smtp"} 30`} {
+		if !strings.Contains(page.Body.String(), want) {
+			t.Errorf("no %s", want)
+		}
+	}
 }
 
 // TestSS17Socket shows that octets which wait in the socket before the
