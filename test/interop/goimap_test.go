@@ -97,6 +97,13 @@ func TestGoIMAP(t *testing.T) {
 			}
 		}
 	}
+	if _, ok := caps[imap.CapIMAP4rev2]; ok {
+		// The client writes names in UTF-8 as soon as this is announced; RFC 9051 §6.3.1
+		// wants it enabled first where IMAP4rev1 is announced too.
+		if _, err := c.Enable(imap.CapIMAP4rev2).Wait(); err != nil {
+			t.Error(err)
+		}
+	}
 	date := time.Date(2020, 2, 29, 23, 59, 58, 0, time.FixedZone("", -5*3600))
 	first := add(t, c, "INBOX", message("go-1", "a@client.test", oddBody), &imap.AppendOptions{Flags: []imap.Flag{imap.FlagSeen, "$Forwarded"}, Time: date})
 	second := add(t, c, "INBOX", mixed(), nil)

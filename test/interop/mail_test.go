@@ -3,6 +3,7 @@ package interop
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,8 +42,11 @@ func open(t *testing.T, s *server, user int, handler *imapclient.UnilateralDataH
 	return c
 }
 
-// empty removes all mail of the user's INBOX and all mailboxes that can go, so
-// that tests also run against a server that has seen them before.
+// everybodys are the mailboxes that users are born with.
+var everybodys = []string{"INBOX", "Sent", "Drafts", "Trash", "Junk", "Archive"}
+
+// empty removes all mail of the user's INBOX and all mailboxes made by tests, so
+// that they also run against a server that has seen them before.
 func empty(t *testing.T, s *server, user int) {
 	t.Helper()
 	c := open(t, s, user, nil)
@@ -51,8 +55,8 @@ func empty(t *testing.T, s *server, user int) {
 		t.Fatalf("list: %v", err)
 	}
 	for _, b := range boxes {
-		if b.Mailbox != "INBOX" {
-			c.Delete(b.Mailbox).Wait() // special-use ones may stay
+		if !slices.Contains(everybodys, b.Mailbox) {
+			c.Delete(b.Mailbox).Wait()
 		}
 	}
 	box, err := c.Select("INBOX", nil).Wait()

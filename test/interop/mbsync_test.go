@@ -70,7 +70,7 @@ func TestMbsync(t *testing.T) {
 		m.write(t, i)
 	}
 	c := open(t, s, userMbsync, nil)
-	if err := c.Create("Archive", nil).Wait(); err != nil {
+	if err := c.Create("Projects", nil).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	c.Logout().Wait()
@@ -79,7 +79,7 @@ func TestMbsync(t *testing.T) {
 		want[syncID(i)] = ""
 	}
 	m.converged(t, s, "new mail", want)
-	if _, err := os.Stat(filepath.Join(m.near, "Archive", "cur")); err != nil {
+	if _, err := os.Stat(filepath.Join(m.near, "Projects", "cur")); err != nil {
 		t.Errorf("the mailbox made on the server did not arrive: %v", err)
 	}
 }
@@ -114,7 +114,7 @@ SubFolders Verbatim
 Channel all
 Far :far:
 Near :near:
-Patterns INBOX Archive
+Patterns INBOX Projects
 Create Both
 Remove Both
 Expunge Both

@@ -14,7 +14,7 @@ func TestPython(t *testing.T) {
 	if s.foreign {
 		kind = "foreign"
 	}
-	out := run(t, "", "python3", "testdata/clients.py", s.smtp, s.smtps, s.imap, s.imaps, s.ca, s.user(userPython), s.password, kind)
+	out := run(t, "", "python3", "testdata/clients.py", s.mx, s.smtp, s.smtps, s.imap, s.imaps, s.ca, s.user(userPython), s.password, kind)
 	if !strings.HasSuffix(strings.TrimSpace(out), "all done") {
 		t.Errorf("the script ended early:\n%s", out)
 	}

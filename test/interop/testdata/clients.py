@@ -1,7 +1,7 @@
 """Drive a mail server with Python's own clients.
 
-Usage: clients.py SMTP SMTPS IMAP IMAPS CA USER PASSWORD own|foreign
-The first four are host:port. Ends with "all done"; any failure is an exception.
+Usage: clients.py MX SMTP SMTPS IMAP IMAPS CA USER PASSWORD own|foreign
+The first five are host:port. Ends with "all done"; any failure is an exception.
 """
 
 import email.message
@@ -14,7 +14,7 @@ import ssl
 import sys
 import time
 
-SMTP, SMTPS, IMAP, IMAPS, CA, USER, PASSWORD, KIND = sys.argv[1:]
+MX, SMTP, SMTPS, IMAP, IMAPS, CA, USER, PASSWORD, KIND = sys.argv[1:]
 OWN = KIND == "own"
 TLS = ssl.create_default_context(cafile=CA)
 DOMAIN = USER.split("@")[1]
@@ -43,6 +43,11 @@ def refused(call, *args):
     except imaplib.IMAP4.error:
         return
     check(typ != "OK", call, args, data)
+
+
+def names(answer):
+    """The mailbox names, without spaces in them, of LIST or LSUB."""
+    return {line.decode().rsplit(" ", 1)[1].strip('"') for line in ok(answer) if line}
 
 
 def crlf(text):
@@ -121,13 +126,9 @@ def smtp():
     m.add_attachment(bytes(range(256)), maintype="application", subtype="octet-stream", filename="ünï.bin")
     check(s.send_message(m) == {})
     sent += 1
-    s.sendmail(USER, [USER], mail("options"), mail_options=["BODY=8BITMIME", f"SIZE={len(mail('options'))}"])
+    s.sendmail(USER, [USER], mail("options"), mail_options=["BODY=8BITMIME"])  # and SIZE, by itself
     sent += 1
-    try:
-        s.sendmail(USER, [USER], b"x", mail_options=["SIZE=99999999999"])
-        raise AssertionError("a terabyte was announced and accepted")
-    except smtplib.SMTPSenderRefused as e:
-        check(e.smtp_code == 552, e)
+    check(s.docmd("MAIL", f"FROM:<{USER}> SIZE=99999999999")[0] == 552, "a message of 100 GB")
     s.quit()
 
     # TLS from the start; AUTH LOGIN; BDAT in two chunks.
@@ -145,16 +146,17 @@ def smtp():
         sent += 1
     s.quit()
 
-    # Line ends are CRLF and nothing else.
+    # From strangers, line ends are CRLF and nothing else; users' are mended.
     if OWN:
-        for bad in (b"bare\nlf", b"bare\rcr", b"nul\0octet"):
-            s = smtplib.SMTP_SSL(*addr(SMTPS), local_hostname="client.test", context=TLS)
-            s.login(USER, PASSWORD)
-            s.mail(USER)
+        for bad in (b"bare\nlf", b"bare\rcr", b"smuggled\n.\nMAIL"):
+            s = smtplib.SMTP(*addr(MX), local_hostname="client.test")
+            s.ehlo()
+            s.mail("sender@client.test")
             s.rcpt(USER)
             check(s.docmd("DATA")[0] == 354)
             s.send(b"Subject: x\r\n\r\n" + bad + b"\r\n.\r\n")
-            check(s.getreply()[0] // 100 == 5, bad)
+            reply = s.getreply()
+            check(reply[0] // 100 == 5, bad, reply)
             s.close()
     return sent
 
@@ -201,11 +203,10 @@ def imap(sent):
         ok(c.create(name))
     refused(c.create, "Py")
     ok(c.subscribe("Py"))
-    check(any(line.endswith(b"Py") for line in ok(c.lsub())))
+    check("Py" in names(c.lsub()))
     ok(c.unsubscribe("Py"))
-    check(not any(line and line.endswith(b"Py") for line in ok(c.lsub())))
-    listed = [line.decode() for line in ok(c.list())]
-    check(any("INBOX" in line for line in listed) and any(line.endswith("Py") for line in listed), listed)
+    check("Py" not in names(c.lsub()))
+    check({"INBOX", "Py", "Py-copy", "Py-move"} <= names(c.list()), c.list())
     ok(c.rename("Py", "Py2"))
     refused(c.rename, "Py", "Py3")
     refused(c.select, "Py")
@@ -263,7 +264,7 @@ def imap(sent):
     check(found("SMALLER", "10") == [] and len(found("LARGER", "10")) == 10)
     check(len(found("ON", "29-Feb-2020")) == 10 or len(found("ON", "1-Mar-2020")) == 10)
     check(found("BEFORE", "1-Jan-2020") == [] and len(found("SINCE", "1-Jan-2020")) == 10)
-    check(found("(", "FLAGGED", "2", ")") == [2])
+    check(found("(FLAGGED 2)") == [2])
     c.literal = "grüße 5".encode()
     check(ok(c.search("UTF-8", "BODY"))[0] == b"6")
     refused(c.search, "X-NO-SUCH-CHARSET", "ALL")
