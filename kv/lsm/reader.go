@@ -9,8 +9,8 @@ import (
 	"github.com/postino-mail/postino/kv"
 )
 
-// arenaBytes is what a reader keeps for the values of Get; a value above half
-// of it gets memory of its own.
+// arenaBytes is what a reader keeps for the values of Get; a value above an
+// eighth of it gets memory of its own.
 const arenaBytes = 16 << 10
 
 // reader is a kv.Reader over a snapshot or over the newest state. It keeps one
@@ -39,7 +39,7 @@ func (r *reader) Get(key []byte) ([]byte, bool, error) {
 
 // keep copies a value for as long as the closure runs.
 func (r *reader) keep(value []byte) []byte {
-	if len(value) > arenaBytes/2 {
+	if len(value) > arenaBytes/8 {
 		return bytes.Clone(value)
 	}
 	if len(value) > cap(r.arena)-len(r.arena) {
