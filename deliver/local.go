@@ -15,9 +15,6 @@ import (
 	"github.com/postino-mail/postino/queue"
 )
 
-// Transport is the name by which items name [Local].
-const Transport = "local"
-
 // chunk is how many recipients one commit serves at most.
 const chunk = 256
 
@@ -32,7 +29,7 @@ type Options struct {
 	Metrics *metric.Registry
 }
 
-// Local is the queue.Transport for local recipients.
+// Local is the queue.Transport for local recipients, by the name [queue.Local].
 type Local struct {
 	opts    Options
 	observe *observer
@@ -235,16 +232,7 @@ func appendPrefix(b []byte, it *queue.Item, r *queue.Rcpt) []byte {
 	b = append(b, "Return-Path: <"...)
 	b = it.From.Append(b)
 	b = append(b, ">\r\nDelivered-To: "...)
-	b = AppendDeliveredTo(b, r.User, r.Detail)
+	b = r.AppendTarget(b)
 	b = append(b, "\r\n"...)
 	return append(b, it.Prefix...)
-}
-
-// AppendDeliveredTo appends the address that Delivered-To names for a mailbox
-// and sub-address.
-func AppendDeliveredTo(b []byte, user postino.Address, detail string) []byte {
-	if detail != "" {
-		user.Local += "+" + detail
-	}
-	return user.Append(b)
 }

@@ -47,7 +47,7 @@ func (q *Queue) List(ctx context.Context, f Filter) (items []*Item, err error) {
 			r := kv.Range{Start: itemKey(nil, s, f.After+1), End: kv.PrefixEnd(itemKey(nil, s, 0)[:2])}
 			err := tx.Scan(r, func(key, value []byte) bool {
 				if len(items) < limit {
-					items = q.decode(items, postino.ID(binary.BigEndian.Uint64(key[2:])), value)
+					items, _ = q.decode(items, 0, postino.ID(binary.BigEndian.Uint64(key[2:])), value)
 				}
 				return len(items) < limit
 			})

@@ -118,17 +118,18 @@ func (q *Queue) fillNew(ctx context.Context) (more bool, err error) {
 
 	r := kv.Range{Start: itemKey(nil, StateNew, from), End: kv.PrefixEnd([]byte("qn"))}
 	var found []*Item
+	weight := 0
 	next := postino.ID(0) // where the next scan goes on; 0: this one saw all
 	err = q.db.View(ctx, nil, func(tx kv.Reader) error {
-		found, next = found[:0], 0
+		found, weight, next = found[:0], 0, 0
 		return tx.Scan(r, func(key, value []byte) bool {
 			id := postino.ID(binary.BigEndian.Uint64(key[2:]))
-			if len(found) == room {
+			if len(found) == room || weight > q.opts.Limits.ReadyBytes/2 {
 				next = id
 				return false
 			}
 			if !q.isClaimed(id) {
-				found = q.decode(found, id, value)
+				found, weight = q.decode(found, weight, id, value)
 			}
 			return true
 		})
@@ -160,14 +161,15 @@ func (q *Queue) fillDue(ctx context.Context, now time.Time) (more bool, err erro
 	q.mu.Unlock()
 
 	var found []*Item
+	weight := 0
 	next := time.Time{} // when the next scan is worth while; zero: nothing waits
 	err = q.db.View(ctx, nil, func(tx kv.Reader) error {
-		found, next = found[:0], time.Time{}
+		found, weight, next = found[:0], 0, time.Time{}
 		var readErr error
 		err := tx.Scan(kv.Prefix([]byte("qd")), func(key, _ []byte) bool {
 			due := time.UnixMilli(int64(binary.BigEndian.Uint64(key[2:])))
 			id := postino.ID(binary.BigEndian.Uint64(key[10:]))
-			if due.After(now) || len(found) == room {
+			if due.After(now) || len(found) == room || weight > q.opts.Limits.ReadyBytes/2 {
 				next = earlier(next, due)
 				return false
 			}
@@ -185,7 +187,7 @@ func (q *Queue) fillDue(ctx context.Context, now time.Time) (more bool, err erro
 				return false
 			}
 			if ok {
-				found = q.decode(found, id, value)
+				found, weight = q.decode(found, weight, id, value)
 			}
 			return true
 		})
@@ -229,15 +231,15 @@ func (q *Queue) tooEarly() map[postino.ID]time.Time {
 	return early
 }
 
-// decode appends a stored item to found. One that cannot be read stays where
+// decode appends a stored item to found and adds up their weight. One that cannot be read stays where
 // it is, for `check` to find, and is reported.
-func (q *Queue) decode(found []*Item, id postino.ID, value []byte) []*Item {
+func (q *Queue) decode(found []*Item, weight int, id postino.ID, value []byte) ([]*Item, int) {
 	it, err := decodeItem(id, value)
 	if err != nil {
 		q.observe.unreadable(id, err)
-		return found
+		return found, weight
 	}
-	return append(found, it)
+	return append(found, it), weight + it.weigh()
 }
 
 func (q *Queue) isClaimed(id postino.ID) bool {
@@ -259,6 +261,7 @@ func (q *Queue) adopt(found []*Item) {
 		case here || left:
 		case len(q.claimed) < q.opts.Limits.Ready:
 			q.claimed[it.ID] = struct{}{}
+			q.bytes += it.weigh()
 			kept = append(kept, it)
 		case it.State == StateNew: // the room was filled meanwhile
 			q.noteMissed(it.ID)

@@ -36,6 +36,9 @@ func (s State) String() string {
 	return "gone"
 }
 
+// Local is the transport of recipients whose mailbox is here.
+const Local = "local"
+
 // Item is one message on its way to recipients that share a transport. What
 // has no word about it is set by who makes the item and constant afterwards.
 type Item struct {
@@ -75,6 +78,7 @@ type Item struct {
 	Carry      any
 	CarryBytes int
 
+	weight int     // octets of memory that its claim counts
 	tried  []bool  // recipients with an outcome in this attempt
 	staged *result // what the current transaction makes of the item
 	ended  bool    // this attempt is over and its result durable
@@ -92,6 +96,16 @@ type Rcpt struct {
 	State  RcptState
 	// Reply is the last answer about it.
 	Reply string
+}
+
+// AppendTarget appends the address of the mailbox with the sub-address: what
+// Delivered-To names (RFC 9228 §4), and what a message that comes back is known by.
+func (r *Rcpt) AppendTarget(dst []byte) []byte {
+	a := r.User
+	if r.Detail != "" {
+		a.Local += "+" + r.Detail
+	}
+	return a.Append(dst)
 }
 
 // RcptState says what became of a recipient.

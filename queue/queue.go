@@ -29,7 +29,7 @@ type Transport interface {
 // means its default.
 type Limits struct {
 	Ready      int // items in memory: 20,000
-	ReadyBytes int // what acceptance handed along, octets: 128 MiB
+	ReadyBytes int // octets of memory of these: 256 MiB
 	Batch      int // items given to a transport at once: 128
 	BatchRcpts int // recipients given to a transport at once: 512
 	Rcpts      int // recipients of an item: 10,000
@@ -60,7 +60,7 @@ type Queue struct {
 	mu       sync.Mutex
 	claimed  map[postino.ID]struct{}  // items in memory
 	left     map[postino.ID]struct{}  // claims given up while a scan runs; else nil
-	bytes    int                      // CarryBytes of claimed items
+	bytes    int                      // weight of claimed items
 	lanes    map[string][]*lane       // by transport
 	missed   postino.ID               // no New item below it is outside memory; 0: none is
 	nextDue  time.Time                // no waiting item outside memory is due before
@@ -86,7 +86,7 @@ func New(db kv.DB, blobs *blob.Store, stories *story.Store, opts Options) *Queue
 	for _, d := range [...]struct {
 		v   *int
 		def int
-	}{{&l.Ready, 20_000}, {&l.ReadyBytes, 128 << 20}, {&l.Batch, 128}, {&l.BatchRcpts, 512},
+	}{{&l.Ready, 20_000}, {&l.ReadyBytes, 256 << 20}, {&l.Batch, 128}, {&l.BatchRcpts, 512},
 		{&l.Rcpts, 10_000}, {&l.Lanes, 4}, {&l.Panics, 3}} {
 		if *d.v <= 0 {
 			*d.v = d.def
@@ -240,7 +240,7 @@ func storeError(op string, err error) error {
 func (q *Queue) claim(items []*Item) []*Item {
 	bytes := 0
 	for _, it := range items {
-		bytes += it.CarryBytes
+		bytes += it.weigh()
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -267,13 +267,19 @@ func (q *Queue) unclaim(items ...*Item) {
 	}
 }
 
+// weigh estimates the memory that an item takes.
+func (it *Item) weigh() int {
+	it.weight = 512 + 256*len(it.Rcpts) + len(it.Prefix) + it.CarryBytes
+	return it.weight
+}
+
 // release is unclaim under the lock.
 func (q *Queue) release(it *Item) {
 	if _, ok := q.claimed[it.ID]; !ok {
 		return
 	}
 	delete(q.claimed, it.ID)
-	q.bytes -= it.CarryBytes
+	q.bytes -= it.weight
 	it.Carry = nil
 	if q.left != nil {
 		q.left[it.ID] = struct{}{}

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/net/idna"
 
-	"github.com/postino-mail/postino/deliver"
 	"github.com/postino-mail/postino/message"
 	"github.com/postino-mail/postino/queue"
 )
@@ -134,7 +133,7 @@ func byHost(value []byte, hostname string) bool {
 func deliveredTo(addr []byte, rcpts []queue.Rcpt) bool {
 	var buf [400]byte
 	for i := range rcpts {
-		if bytes.EqualFold(addr, deliver.AppendDeliveredTo(buf[:0], rcpts[i].User, rcpts[i].Detail)) {
+		if bytes.EqualFold(addr, rcpts[i].AppendTarget(buf[:0])) {
 			return true
 		}
 	}

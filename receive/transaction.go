@@ -6,7 +6,6 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
-	"github.com/postino-mail/postino/deliver"
 	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/mailbox"
@@ -196,9 +195,9 @@ func (t *transaction) queue(ctx context.Context, staged *blob.Staged, ix *messag
 	now := time.Now()
 	msg := mailbox.NewMessage(staged.ID, ix, ix.Header())
 	item := &queue.Item{
-		ID: t.id, Message: t.id, Transport: deliver.Transport, From: t.from, SMTPUTF8: t.opts.SMTPUTF8,
+		ID: t.id, Message: t.id, Transport: queue.Local, From: t.from, SMTPUTF8: t.opts.SMTPUTF8,
 		Body: t.opts.Body, EnvID: t.opts.EnvID, Ret: t.opts.Ret, Received: now, Rcpts: t.rcpts,
-		Carry: msg, CarryBytes: 512 + len(msg.Index) + len(msg.Envelope) + len(msg.BodyStructure),
+		Carry: msg, CarryBytes: len(msg.Index) + len(msg.Envelope) + len(msg.BodyStructure),
 	}
 	return t.s.b.opts.Queue.Put(ctx, &queue.Message{
 		Staged: staged, Items: []*queue.Item{item}, Events: append(t.events, t.acceptance(ix, staged.Size, now)),

@@ -62,6 +62,9 @@ func New(db kv.DB, opts Options) *Store {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Store{db: db, opts: opts, observe: observer{log: opts.Logger},
 		wake: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
+	if err := s.observeIDs(ctx); err != nil {
+		s.observe.failed("read the newest event", err)
+	}
 	go s.run(ctx)
 	return s
 }
@@ -70,6 +73,21 @@ func setDefault[T int | int64 | time.Duration](v *T, def T) {
 	if *v <= 0 {
 		*v = def
 	}
+}
+
+// observeIDs tells the generator of the newest ids in the store, so that none
+// is given again after the clock was set back.
+func (s *Store) observeIDs(ctx context.Context) error {
+	newest := kv.Prefix([]byte{'s', 'e'})
+	newest.Reverse, newest.Limit = true, 1
+	return s.db.View(ctx, nil, func(r kv.Reader) error {
+		return r.Scan(newest, func(key, _ []byte) bool {
+			if message, seq, ok := parseKey(key); ok {
+				s.opts.IDs.Observe(postino.ID(max(message, seq)))
+			}
+			return false
+		})
+	})
 }
 
 // Close writes the noted events that are still waiting and ends the background

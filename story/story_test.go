@@ -177,6 +177,18 @@ func TestTrim(t *testing.T) {
 	}
 }
 
+func TestIDsGoOn(t *testing.T) {
+	s := openStore(t, Options{})
+	future := time.Now().Add(time.Hour)
+	e := s.Event(5<<20, Accepted, future)
+	appendAll(t, s, e)
+	ids := new(postino.IDs)
+	New(s.db, Options{IDs: ids}).Close()
+	if next := ids.Next(time.Now()); next <= e.Seq {
+		t.Errorf("after a restart with the clock behind, id %v follows %v", next, e.Seq)
+	}
+}
+
 func TestDescribeEscapes(t *testing.T) { // G6
 	e := newEvent(1, 1, Refused).Text(Helo, "a\r\nb\x1b[2J\u202e").Text(Key(200), "new")
 	got := Describe(e)

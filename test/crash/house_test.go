@@ -1,4 +1,4 @@
-package receive
+package crash
 
 import (
 	"bufio"
@@ -20,6 +20,7 @@ import (
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/story"
 	"github.com/postino-mail/postino/vfs"
@@ -35,13 +36,13 @@ type house struct {
 	mailboxes *mailbox.Store
 	users     *directory.Directory
 	queue     *queue.Queue
-	addr      map[Profile]string
+	addr      map[receive.Profile]string
 	closers   []func()
 }
 
 type plan struct {
 	queue  queue.Options // Retry, Limits
-	limits Limits
+	limits receive.Limits
 	quota  mailbox.Quota
 	room   func(int64) error
 	idle   bool   // the queue is not started
@@ -59,7 +60,7 @@ func build(t testing.TB, fs vfs.FS, p plan) (*house, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &house{TB: t, db: db, ids: new(postino.IDs), addr: map[Profile]string{}}
+	h := &house{TB: t, db: db, ids: new(postino.IDs), addr: map[receive.Profile]string{}}
 	h.later(func() { db.Close() })
 	if h.blobs, err = blob.New(db, fs, fs.PathJoin(p.dir, "blobs"), blob.Options{IDs: h.ids}); err != nil {
 		h.close()
@@ -81,7 +82,7 @@ func build(t testing.TB, fs vfs.FS, p plan) (*house, error) {
 	h.later(h.users.Close)
 	p.queue.IDs = h.ids
 	p.queue.Transports = map[string]queue.Transport{
-		deliver.Transport: deliver.New(deliver.Options{Blobs: h.blobs, Mailboxes: h.mailboxes, Directory: h.users}),
+		queue.Local: deliver.New(deliver.Options{Blobs: h.blobs, Mailboxes: h.mailboxes, Directory: h.users}),
 	}
 	h.queue = queue.New(db, h.blobs, h.stories, p.queue)
 	if !p.idle {
@@ -116,8 +117,8 @@ func newHouse(t testing.TB, p plan) *house {
 	}
 	t.Cleanup(h.close)
 	h.populate()
-	h.listen(MX, p)
-	h.listen(Submission, p)
+	h.listen(receive.MX, p)
+	h.listen(receive.Submission, p)
 	return h
 }
 
@@ -150,12 +151,12 @@ func address(s string) postino.Address {
 	return a
 }
 
-func (h *house) backend(profile Profile, p plan) *Backend {
-	return New(Options{Hostname: "mx.b.example", Profile: profile, DB: h.db, Blobs: h.blobs, Directory: h.users, Mailboxes: h.mailboxes,
+func (h *house) backend(profile receive.Profile, p plan) *receive.Backend {
+	return receive.New(receive.Options{Hostname: "mx.b.example", Profile: profile, DB: h.db, Blobs: h.blobs, Directory: h.users, Mailboxes: h.mailboxes,
 		Queue: h.queue, Stories: h.stories, IDs: h.ids, Limits: p.limits, Room: p.room})
 }
 
-func (h *house) listen(profile Profile, p plan) {
+func (h *house) listen(profile receive.Profile, p plan) {
 	h.Helper()
 	srv := smtp.NewServer(smtp.Options{Hostname: "mx.b.example", Backend: h.backend(profile, p), AuthInsecure: true, LaxPipelining: true,
 		Trusted: func(netip.Addr) bool { return true }, Limits: smtp.Limits{ErrorDelay: time.Nanosecond}})
@@ -183,7 +184,7 @@ type client struct {
 	r *bufio.Reader
 }
 
-func (h *house) dial(profile Profile) *client {
+func (h *house) dial(profile receive.Profile) *client {
 	h.Helper()
 	conn, err := net.Dial("tcp", h.addr[profile])
 	must(h, err)

@@ -1,4 +1,4 @@
-package receive
+package crash
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/story"
 )
 
@@ -22,7 +23,7 @@ const hello = `
 
 func TestOneLetter(t *testing.T) {
 	h := newHouse(t, plan{})
-	c := h.dial(MX)
+	c := h.dial(receive.MX)
 	last := c.talk(hello + `
 		C: MAIL FROM:<x@a.example>
 		S: 250
@@ -74,7 +75,7 @@ func TestOneLetter(t *testing.T) {
 // Every refusal comes while the client is connected, and is kept.
 func TestRefusedRecipients(t *testing.T) { // SS18, SS20
 	h := newHouse(t, plan{})
-	h.dial(MX).talk(hello + `
+	h.dial(receive.MX).talk(hello + `
 		C: MAIL FROM:<x@a.example>
 		S: 250
 		C: RCPT TO:<nobody@b.example>
@@ -113,7 +114,7 @@ func TestRefusedRecipients(t *testing.T) { // SS18, SS20
 // What was refused in a transaction that is accepted belongs to its story.
 func TestRefusalBeforeAcceptance(t *testing.T) {
 	h := newHouse(t, plan{})
-	h.dial(MX).talk(hello + `
+	h.dial(receive.MX).talk(hello + `
 		C: MAIL FROM:<>
 		S: 250
 		C: RCPT TO:<nobody@b.example>
@@ -144,7 +145,7 @@ func TestRefusalBeforeAcceptance(t *testing.T) {
 // One body for all: aliases and duplicates lead to one copy in each mailbox.
 func TestAliasesAndDuplicates(t *testing.T) { // SS2
 	h := newHouse(t, plan{})
-	h.dial(MX).talk(hello + `
+	h.dial(receive.MX).talk(hello + `
 		C: MAIL FROM:<x@a.example>
 		S: 250
 		C: RCPT TO:<team@b.example>
@@ -175,7 +176,7 @@ func TestAliasesAndDuplicates(t *testing.T) { // SS2
 
 func TestSubaddress(t *testing.T) {
 	h := newHouse(t, plan{})
-	h.dial(MX).talk(hello + `
+	h.dial(receive.MX).talk(hello + `
 		C: MAIL FROM:<x@a.example>
 		S: 250
 		C: RCPT TO:<bob+lists@b.example>
@@ -194,7 +195,7 @@ func TestSubaddress(t *testing.T) {
 
 func TestUTF8(t *testing.T) {
 	h := newHouse(t, plan{})
-	h.dial(MX).talk(hello + `
+	h.dial(receive.MX).talk(hello + `
 		C: MAIL FROM:<jürgen@bücher.example> SMTPUTF8
 		S: 250
 		C: RCPT TO:<bob@b.example>
@@ -220,7 +221,7 @@ func TestLoops(t *testing.T) { // SS24
 		"own name":     strings.Repeat("Received: from a\r\n\tby MX.B.example with SMTP; today\r\n", 5),
 		"delivered to": "Delivered-To:  BOB@b.example \r\n",
 	} {
-		c := h.dial(MX)
+		c := h.dial(receive.MX)
 		c.talk(hello + `
 			C: MAIL FROM:<x@a.example>
 			S: 250
@@ -234,7 +235,7 @@ func TestLoops(t *testing.T) { // SS24
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	c := h.dial(MX)
+	c := h.dial(receive.MX)
 	c.talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<bob@b.example>\nS: 250\nC: DATA\nS: 354")
 	c.send(strings.Repeat("Received: from a by b.example; today\r\n", 99) + strings.Repeat("Delivered-To: ana@b.example\r\n", 3) + "\r\n.\r\n")
 	c.want("250")
@@ -251,7 +252,7 @@ func TestHeaderLimits(t *testing.T) { // SS9
 		"field":  "X: " + strings.Repeat("y\r\n ", 50_000) + "\r\n",
 		"block":  strings.Repeat("X: "+strings.Repeat("y", 900)+"\r\n", 600),
 	} {
-		c := h.dial(MX)
+		c := h.dial(receive.MX)
 		c.talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<bob@b.example>\nS: 250\nC: DATA\nS: 354")
 		c.send(header + "\r\nbody\r\n.\r\n")
 		if got := c.reply(); !strings.HasPrefix(got, "552 5.3.4") {
@@ -269,7 +270,7 @@ func auth(user, password string) string {
 
 func TestSubmission(t *testing.T) { // SS22
 	h := newHouse(t, plan{})
-	c := h.dial(Submission)
+	c := h.dial(receive.Submission)
 	c.talk(hello + `
 		C: MAIL FROM:<bob@b.example>
 		S: 530 5.7.0
@@ -310,23 +311,23 @@ func TestSubmission(t *testing.T) { // SS22
 
 func TestWrongPassword(t *testing.T) {
 	h := newHouse(t, plan{})
-	h.dial(Submission).talk(hello + auth("bob@b.example", "wrong password") + "S: 535 5.7.8")
+	h.dial(receive.Submission).talk(hello + auth("bob@b.example", "wrong password") + "S: 535 5.7.8")
 	// The MX listener offers no login.
-	h.dial(MX).talk(hello + auth("bob@b.example", "correct horse") + "S: 50")
+	h.dial(receive.MX).talk(hello + auth("bob@b.example", "correct horse") + "S: 50")
 }
 
 func TestQuota(t *testing.T) {
 	h := newHouse(t, plan{quota: mailbox.Quota{Bytes: 3000}, queue: queue.Options{Retry: queue.Schedule{First: time.Hour}}})
 	send := func(size int) {
 		t.Helper()
-		c := h.dial(MX)
+		c := h.dial(receive.MX)
 		c.talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<bob@b.example>\nS: 250\nC: DATA\nS: 354")
 		c.send("Subject: big\r\n\r\n" + strings.Repeat("x", size) + "\r\n.\r\n")
 		c.want("250")
 	}
 	send(1000)
 	h.settled()
-	h.dial(MX).talk(hello + `
+	h.dial(receive.MX).talk(hello + `
 		C: MAIL FROM:<x@a.example> SIZE=2500
 		S: 250
 		C: RCPT TO:<bob@b.example>
@@ -358,17 +359,17 @@ func TestNoRoom(t *testing.T) {
 		}
 		return nil
 	}})
-	h.dial(MX).talk(hello + "C: MAIL FROM:<x@a.example> SIZE=1001\nS: 452 4.3.1\nC: MAIL FROM:<x@a.example> SIZE=1000\nS: 250")
+	h.dial(receive.MX).talk(hello + "C: MAIL FROM:<x@a.example> SIZE=1001\nS: 452 4.3.1\nC: MAIL FROM:<x@a.example> SIZE=1000\nS: 250")
 }
 
 // Nothing stays of a transaction that is not committed (SS3).
 func TestAbandoned(t *testing.T) {
 	h := newHouse(t, plan{})
-	c := h.dial(MX)
+	c := h.dial(receive.MX)
 	c.talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<bob@b.example>\nS: 250\nC: DATA\nS: 354")
 	c.send("Subject: cut\r\n\r\nhalf")
 	c.Close()
-	h.dial(MX).talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<bob@b.example>\nS: 250\nC: DATA\nS: 354\nC: Subject: y\nC:\nC: .\nS: 250")
+	h.dial(receive.MX).talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<bob@b.example>\nS: 250\nC: DATA\nS: 354\nC: Subject: y\nC:\nC: .\nS: 250")
 	h.settled()
 	if n := len(h.inbox("bob@b.example")); n != 1 || h.rows("bd") != 1 {
 		t.Errorf("%d messages, %d bodies", n, h.rows("bd"))
@@ -380,7 +381,7 @@ func TestAbandoned(t *testing.T) {
 func TestLargeAndRestarted(t *testing.T) {
 	h := newHouse(t, plan{idle: true})
 	body := strings.Repeat(strings.Repeat("0123456789", 7)+"\r\n", 5000)
-	c := h.dial(MX)
+	c := h.dial(receive.MX)
 	c.talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<team@b.example>\nS: 250")
 	for _, text := range []string{"Subject: large\r\n\r\n" + body, "Subject: small\r\n\r\n"} {
 		c.send("DATA\r\n")
@@ -390,7 +391,7 @@ func TestLargeAndRestarted(t *testing.T) {
 		c.talk("C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<team@b.example>\nS: 250")
 	}
 	// Another queue over the same store stands for the process after a restart.
-	h.queue = queue.New(h.db, h.blobs, h.stories, queue.Options{IDs: h.ids, Transports: map[string]queue.Transport{"local": h.transport()}})
+	h.queue = queue.New(h.db, h.blobs, h.stories, queue.Options{IDs: h.ids, Transports: map[string]queue.Transport{queue.Local: h.transport()}})
 	h.queue.Start()
 	h.later(func() { h.queue.Stop(context.Background()) })
 	h.settled()
@@ -410,7 +411,7 @@ func TestMailboxIsGone(t *testing.T) {
 			ctx := context.Background()
 			_, err := h.users.AddUser(ctx, newUser("temp@b.example"))
 			must(t, err)
-			h.dial(MX).talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<temp@b.example>\nS: 250\nC: DATA\nS: 354\nC: Subject: y\nC:\nC: .\nS: 250")
+			h.dial(receive.MX).talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<temp@b.example>\nS: 250\nC: DATA\nS: 354\nC: Subject: y\nC:\nC: .\nS: 250")
 			must(t, h.users.RemoveUser(ctx, address("temp@b.example")))
 			if becomes == "alias" {
 				must(t, h.users.SetAlias(ctx, aliasOf("temp@b.example", "bob@b.example", "ana@b.example")))
@@ -436,7 +437,7 @@ func TestMailboxIsGone(t *testing.T) {
 func TestManyRecipients(t *testing.T) {
 	h := newHouse(t, plan{})
 	ctx := context.Background()
-	c := h.dial(MX)
+	c := h.dial(receive.MX)
 	c.talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250")
 	const n = 300 // more than one commit serves
 	for i := range n {

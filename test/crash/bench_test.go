@@ -1,4 +1,4 @@
-package receive
+package crash
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/vfs"
 )
@@ -42,7 +43,7 @@ func benchAccept(b *testing.B, store string, size, sessions int) {
 		_, err := h.users.AddUser(context.Background(), newUser(fmt.Sprintf("u%d@b.example", i)))
 		must(b, err)
 	}
-	backend := h.backend(MX, plan{})
+	backend := h.backend(receive.MX, plan{})
 	content := []byte("From: Somebody <x@a.example>\r\nTo: u@b.example\r\nMessage-ID: <1234567890@a.example>\r\nDate: Mon, 2 Jan 2006 15:04:05 -0700\r\n" +
 		"Subject: a message\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n")
 	for len(content) < size {
@@ -55,11 +56,15 @@ func benchAccept(b *testing.B, store string, size, sessions int) {
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		s, err := backend.NewSession(context.Background(), &smtp.Conn{})
-		must(b, err)
+		if err != nil {
+			b.Error(err)
+			return
+		}
 		for pb.Next() {
 			rcpt := postino.Address{Local: fmt.Sprintf("u%d", next.Add(1)%users), Domain: "b.example"}
 			if err := accept(s, rcpt, content); err != nil {
-				b.Fatal(err)
+				b.Error(err)
+				return
 			}
 		}
 	})
