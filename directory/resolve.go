@@ -60,18 +60,6 @@ func (d *Directory) Resolve(ctx context.Context, a postino.Address) (Resolution,
 	return res, err
 }
 
-// IsLocal tells whether mail for a domain in canonical form is delivered here.
-func (d *Directory) IsLocal(ctx context.Context, domain string) (local bool, err error) {
-	if d.opts.AcceptAny != nil {
-		return true, nil
-	}
-	err = d.view(ctx, func(r kv.Reader) error {
-		_, local, err = getDomain(r, domain)
-		return err
-	})
-	return local, err
-}
-
 func (d *Directory) resolve(ctx context.Context, a postino.Address) (Resolution, error) {
 	var x expansion
 	err := d.view(ctx, func(r kv.Reader) error {
