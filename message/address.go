@@ -27,11 +27,17 @@ const (
 )
 
 // String writes local part and domain joined by "@", or what there is of them.
+// A local part is in quotes where RFC 5322 §3.4.1 wants them, so that the text
+// reads back as the same address.
 func (a Address) String() string {
-	if a.Host == "" {
-		return a.Mailbox
+	local := a.Mailbox
+	if local != "" && !dotAtom(local) {
+		local = quote(local)
 	}
-	return a.Mailbox + "@" + a.Host
+	if a.Host == "" {
+		return local
+	}
+	return local + "@" + a.Host
 }
 
 // ParseAddressList reads an address list, folded or not, with the obsolete

@@ -172,7 +172,55 @@ func UTF8Reader(r io.Reader, charset string) io.Reader {
 			r = io.MultiReader(bytes.NewReader(buf[:n]), failing{err})
 		}
 	}
+	if enc == unicode.UTF8 {
+		return &utf8Reader{r: r}
+	}
 	return transform.NewReader(r, enc.NewDecoder())
+}
+
+// utf8Reader passes valid UTF-8 on without copying it. From the first fault on
+// it leaves the work to a decoder that replaces.
+type utf8Reader struct {
+	r    io.Reader
+	held [utf8.UTFMax]byte // a character cut by the last read
+	n    int
+	slow io.Reader
+}
+
+func (u *utf8Reader) Read(p []byte) (int, error) {
+	if u.slow != nil {
+		return u.slow.Read(p)
+	}
+	if len(p) <= utf8.UTFMax {
+		u.repair(u.held[:u.n], nil)
+		return u.slow.Read(p)
+	}
+	for {
+		n := copy(p, u.held[:u.n])
+		k, err := u.r.Read(p[n:])
+		n += k
+		whole := n
+		if err == nil {
+			whole = wholeRunes(p[:n])
+		}
+		if !utf8.Valid(p[:whole]) {
+			u.repair(p[:n], err)
+			return u.slow.Read(p)
+		}
+		if u.n = copy(u.held[:], p[whole:n]); whole > 0 || err != nil {
+			return whole, err
+		}
+	}
+}
+
+// repair turns to the slow way, which begins with the octets already read.
+func (u *utf8Reader) repair(read []byte, err error) {
+	rest := u.r
+	if err != nil {
+		rest = failing{err}
+	}
+	all := io.MultiReader(bytes.NewReader(bytes.Clone(read)), rest)
+	u.slow = transform.NewReader(all, unicode.UTF8.NewDecoder())
 }
 
 type failing struct{ err error }

@@ -70,7 +70,7 @@ func FuzzDecodeHeader(f *testing.F) {
 		if !utf8.ValidString(s) {
 			t.Fatalf("not UTF-8: %q", s)
 		}
-		if strings.ContainsAny(s, "\n") {
+		if strings.ContainsAny(s, "\r\n\x00") {
 			t.Fatalf("line end in %q", s)
 		}
 		base, _ := BaseSubject(s)

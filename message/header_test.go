@@ -96,6 +96,7 @@ func TestDecodeHeader(t *testing.T) {
 		"=?utf-8?q??=x":                                "x",
 		"=?utf-8?q?a=0D=0ABcc:_x?=":                    "a  Bcc: x",
 		"raw \xc3\xa9":                                 "raw é",
+		"bare\rCR\x00":                                 "bare CR ",
 		"raw caf\xe9":                                  "raw café",
 		"=?utf-8?q?=ff?=":                              "ÿ\x00"[:0] + "\ufffd",
 		"=?iso-2022-jp?B?GyRCRnxLXBsoQg==?=":           "日本",
@@ -160,6 +161,11 @@ func TestParseAddressList(t *testing.T) {
 	} {
 		if got := format(ParseAddressList([]byte(in), 0)); got != want {
 			t.Errorf("%q:\n got %q\nwant %q", in, got, want)
+		}
+	}
+	for in, want := range map[string]string{"a@b": "a@b", `"a b"@c`: `"a b"@c`, `"a@evil"@b`: `"a@evil"@b`, `"x\"y"@[1]`: `"x\"y"@[1]`, "root": "root", `"a.b"@c`: "a.b@c"} {
+		if list := ParseAddressList([]byte(in), 0); len(list) != 1 || list[0].String() != want {
+			t.Errorf("%s: %v, want %s", in, list, want)
 		}
 	}
 	if got := ParseAddressList([]byte("g:"+strings.Repeat("a@b,", 100)), 10); len(got) != 11 || got[10].Group != GroupEnd {
@@ -366,6 +372,25 @@ func TestSection(t *testing.T) {
 		}
 		if s, ok := y.Section(p, SectionBody); !ok || string(crlf("Content-Type: message/rfc822\n\nSubject: in\n\nbody")[s.Start:s.End]) != want {
 			t.Errorf("%s: %v %v", path, s, ok)
+		}
+	}
+}
+
+func TestFilename(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                          "",
+		"Content-Type: a/b; name=x": "x",
+		"Content-Type: a/b; name=x\nContent-Disposition: attachment; filename=y":      "y",
+		"Content-Type: a/b; name=x\nContent-Disposition: attachment; filename=\"\"":   "x",
+		"Content-Disposition: attachment; filename*=utf-8''%c3%a9; filename=e":        "é",
+		"Content-Disposition: attachment; filename=\"=?utf-8?q?=C3=A9?=.pdf\"":        "é.pdf",
+		"Content-Disposition: attachment; filename*0*=utf-8''%e2%82; filename*1*=%ac": "€",
+		"Content-Disposition: filename=x":                                             "x",
+		"Content-Type: a/b; name*=iso-8859-1''caf%e9":                                 "café",
+	} {
+		x := mustVerify(t, crlf(in+"\n\n"))
+		if got := x.Parts[0].Filename(); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (x *Indexer) Release() {
 		parts: x.parts[:0], params: x.params[:0], frames: x.frames[:0], arena: x.arena[:0],
 		hdr: x.hdr[:0], top: x.top[:0], carry: x.carry[:0], lex: x.lex,
 	}
-	if cap(keep.hdr)+cap(keep.top)+cap(keep.arena) > 1<<18 || cap(keep.parts) > 256 {
+	if cap(keep.hdr)+cap(keep.top)+cap(keep.arena)+cap(keep.lex.text) > 1<<18 || cap(keep.parts)+cap(keep.params) > 512 {
 		return // one odd message must not make the pool heavy
 	}
 	*x = keep

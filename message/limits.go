@@ -12,8 +12,6 @@ type Limits struct {
 	Params int
 	// ParamPieces counts the RFC 2231 pieces of one parameter. Default 100.
 	ParamPieces int
-	// EncodedWords counts the RFC 2047 words decoded in one field. Default 1,000.
-	EncodedWords int
 	// Addresses counts the addresses read from one message. Default 5,000.
 	Addresses int
 	// HeaderBytes bounds one header block in octets. Default 512 KiB.
@@ -25,6 +23,10 @@ type Limits struct {
 	// Boundary bounds a multipart boundary in octets (PA2). Default 250.
 	Boundary int
 }
+
+// maxWords is how many encoded words are decoded in one field; the rest stays as
+// it is (PA1).
+const maxWords = 1000
 
 // maxArena bounds the octets of all names and values that an index keeps.
 const maxArena = 1 << 20
@@ -41,7 +43,6 @@ func (l Limits) withDefaults() Limits {
 	l.Parts = max(l.Parts, 2) // the message and one opaque part
 	or(&l.Params, 128)
 	or(&l.ParamPieces, 100)
-	or(&l.EncodedWords, 1000)
 	or(&l.Addresses, 5000)
 	or(&l.HeaderBytes, 512<<10)
 	or(&l.FieldBytes, 128<<10)

@@ -176,8 +176,12 @@ func (x *Indexer) readField(r *record, bit uint32, value []byte) (boundary span)
 			l.i++
 		}
 		r.disposition = x.token(l, ";(\"=")
-		if l.peek() == '"' {
+		switch l.peek() {
+		case '"':
 			l.i++
+		case '=': // a parameter where the type should be
+			r.disposition = span{}
+			l = &lexer{b: append([]byte{';'}, value...)}
 		}
 		r.dparams = x.readParams(l, &r.flags)
 		if r.disposition.n == 0 && r.dparams.n > 0 {

@@ -271,7 +271,8 @@ func (d *Decoder) Read(p []byte) (int, error) {
 			return 0, nil
 		}
 		if d.in == nil {
-			d.in = make([]byte, 16<<10)
+			d.in = make([]byte, pieceSize(d.r))
+			d.out = make([]byte, 0, len(d.in))
 		}
 		var n int
 		n, d.err = d.r.Read(d.in)
@@ -280,6 +281,14 @@ func (d *Decoder) Read(p []byte) (int, error) {
 	n := copy(p, d.unread)
 	d.unread = d.unread[n:]
 	return n, nil
+}
+
+// pieceSize is how much to read at a time: no more than there is, where r tells.
+func pieceSize(r io.Reader) int64 {
+	if s, ok := r.(interface{ Size() int64 }); ok {
+		return max(64, min(16<<10, s.Size()+1))
+	}
+	return 16 << 10
 }
 
 func (d *Decoder) decode(b []byte) {

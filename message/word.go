@@ -18,11 +18,13 @@ func DecodeHeader(value []byte) string { return string(DecodeHeaderBytes(value))
 // DecodeHeaderBytes is [DecodeHeader] for octets; the result may be value itself.
 func DecodeHeaderBytes(value []byte) []byte {
 	v := Unfold(value)
+	if bytes.IndexByte(v, '\r') >= 0 || bytes.IndexByte(v, 0) >= 0 {
+		v = appendOneLine(nil, v)
+	}
 	if !bytes.Contains(v, []byte("=?")) && utf8.Valid(v) {
 		return v
 	}
-	var lim Limits
-	return appendWords(make([]byte, 0, len(v)+len(v)/2), v, lim.withDefaults().EncodedWords)
+	return appendWords(make([]byte, 0, len(v)+len(v)/2), v, maxWords)
 }
 
 // word is an encoded word, cut but not decoded.
