@@ -1,8 +1,10 @@
 package imap
 
 import (
+	"bytes"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +186,43 @@ func BenchmarkSearchKeys(b *testing.B) {
 		p := searchParser{conn: c, req: &SearchRequest{}}
 		if _, err := p.parse(); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkIdleSession tells what a session in IDLE costs on a real socket: heap and
+// stack of the server and of the test's own end, which has no goroutine.
+func BenchmarkIdleSession(b *testing.B) {
+	store := newMemStore()
+	for range 100 {
+		store.put("INBOX", mail1, 0)
+	}
+	_, connect := start(b, store, func(o *Options) { o.Limits.PerAddress, o.Limits.PerUser = 1<<20, 1<<20 })
+	const n = 400
+	clients := make([]net.Conn, 0, n)
+	measure := func() (heap, stack float64) {
+		var m runtime.MemStats
+		for range 4 { // pools take two, stacks shrink by half each time
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc) / n, float64(m.StackInuse) / n
+	}
+	for b.Loop() {
+		clients = clients[:0]
+		heap, stack := measure()
+		for range n {
+			c := login(b, connect)
+			selectInbox(c)
+			c.play("C: i IDLE\nS: + idling")
+			clients = append(clients, c.nc)
+			c.r, c.seen = nil, bytes.Buffer{}
+		}
+		moreHeap, moreStack := measure()
+		b.ReportMetric(moreHeap-heap, "heap-B/session")
+		b.ReportMetric(moreStack-stack, "stack-B/session")
+		for _, c := range clients {
+			c.Close()
 		}
 	}
 }

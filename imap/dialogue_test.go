@@ -10,7 +10,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+// TestMain: no goroutine outlives its connection (G11).
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // client is the other end of a connection in a test. All that the server sends
 // has to pass the grammar.
@@ -231,8 +236,11 @@ func TestDialogues(t *testing.T) {
 			S: h NO [CANNOT] Mailbox name not allowed
 			C: i CREATE "&ZeVnLIqe-"
 			S: i NO [ALREADYEXISTS] The mailbox exists
-			C: j CREATE "caf` + "\xc3\xa9" + `"
+			C: j CREATE "caf&"
 			S: j BAD Mailbox name is not modified UTF-7
+			C: j SUBSCRIBE {1+}
+			C: ` + "\xff" + `
+			S: j BAD Mailbox name is not UTF-8
 			C: k RENAME Work Play
 			S: k NO [NONEXISTENT] No such mailbox
 			C: l RENAME Work/2026 Play/2026

@@ -1,12 +1,14 @@
 package imap
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
-	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postino-mail/postino"
 )
@@ -140,9 +142,48 @@ func TestIM4(t *testing.T) {
 	}
 }
 
+// TestIM5: output is written as it is made; a client that does not read is cut off.
+func TestIM5(t *testing.T) {
+	o := &output{conn: &sink{}, stall: time.Minute}
+	o.open()
+	w := FetchWriter{out: o}
+	sec := &Section{}
+	sec.label = sec.appendLabel(nil)
+	large := make([]byte, 20<<20)
+	for range 3 {
+		w.Begin(1)
+		w.SectionBytes(sec, large)
+		w.Section(sec, int64(len(large)), bytes.NewReader(large))
+		w.End()
+	}
+	o.flush()
+	if n := cap(o.buf); n > 1<<20 {
+		t.Errorf("IM5: %d octets buffered", n)
+	}
+	if want := int64(6 * len(large)); o.conn.(*sink).n < want {
+		t.Errorf("IM5: wrote %d octets of %d", o.conn.(*sink).n, want)
+	}
+	w.Begin(1)
+	if err := w.Section(sec, 10, strings.NewReader("short")); err != io.ErrUnexpectedEOF || w.End() == nil {
+		t.Errorf("IM5: a body that ends early: %v", err)
+	}
+
+	store := newMemStore()
+	store.put("INBOX", string(large), 0)
+	s, connect := start(t, store, func(o *Options) { o.Limits.StallTime = 50 * time.Millisecond })
+	c := login(t, connect)
+	selectInbox(c)
+	c.send("a FETCH 1 BODY[]\r\n")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.conns) > 0 {
+		s.idle.Wait()
+	}
+}
+
 // TestIM6: connections per address and sessions per user.
 func TestIM6(t *testing.T) {
-	_, connect := start(t, newMemStore(), func(o *Options) { o.Limits.PerAddress, o.Limits.PerUser = 3, 2 })
+	s, connect := start(t, newMemStore(), func(o *Options) { o.Limits.PerAddress, o.Limits.PerUser = 3, 2 })
 	login(t, connect)
 	b := login(t, connect)
 	c := connect()
@@ -153,13 +194,13 @@ func TestIM6(t *testing.T) {
 		EOF`)
 	b.do("LOGOUT")
 	b.play("EOF")
-	for range 100 { // until the server noticed
-		if login := connect(); strings.HasPrefix(login.line(), "* OK") {
-			break
-		}
-		runtime.Gosched()
+	s.mu.Lock()
+	for len(s.conns) > 1 {
+		s.idle.Wait()
 	}
+	s.mu.Unlock()
 	login(t, connect)
+	connect().line()
 	connect().play(`
 		S: * BYE [UNAVAILABLE] Too many connections from your address
 		EOF`)

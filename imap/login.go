@@ -160,6 +160,7 @@ func (c *conn) startTLS() error {
 	defer cancel()
 	c.raw.SetDeadline(time.Time{})
 	if err := tc.HandshakeContext(ctx); err != nil {
+		c.srv.observe.handshakeFailed(c, err)
 		c.readErr = err
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -110,7 +111,8 @@ func withTLS(t testing.TB) func(*Options) {
 
 // TestStartTLS: RFC 9051 §6.2.1.
 func TestStartTLS(t *testing.T) {
-	_, connect := start(t, newMemStore(), withTLS(t))
+	store := newMemStore()
+	_, connect := start(t, store, withTLS(t))
 	c := connect()
 	c.play(`
 		S~ \* OK \[CAPABILITY .* STARTTLS LOGINDISABLED\] .*
@@ -135,7 +137,12 @@ func TestStartTLS(t *testing.T) {
 	// IDLE wakes by the read deadline, which TLS has to survive.
 	c.play(`
 		C: f IDLE
-		S: + idling
+		S: + idling`)
+	for n := range 50 {
+		store.put("INBOX", mail1, 0)
+		c.play(fmt.Sprintf("S: * %d EXISTS", n+1))
+	}
+	c.play(`
 		C: DONE
 		S: f OK IDLE completed`)
 }

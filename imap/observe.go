@@ -59,6 +59,10 @@ func (o *observer) connectionRefused(remote, why string) {
 	o.log.Warn("imap: connection refused", "remote", remote, "why", why)
 }
 
+func (o *observer) handshakeFailed(c *conn, err error) {
+	o.log.Debug("imap: TLS handshake", "conn", c.info.ID, "remote", c.info.Remote, "error", quote(err.Error()))
+}
+
 func (o *observer) loggedIn(c *conn, how string) {
 	o.logins.Inc()
 	o.log.Info("imap: login", "conn", c.info.ID, "remote", c.info.Remote, "user", quote(c.sess.User()), "how", how)

@@ -90,24 +90,27 @@ func (s *Server) Serve(l net.Listener) error {
 
 // ServeConn serves one connection and returns when it is closed.
 func (s *Server) ServeConn(nc net.Conn) {
-	defer nc.Close()
-	if tc, ok := nc.(*tls.Conn); ok {
-		ctx, cancel := context.WithTimeout(context.Background(), s.lim.Handshake)
-		err := tc.HandshakeContext(ctx)
-		cancel()
-		if err != nil {
-			s.observe.log.Debug("imap: TLS handshake", "remote", nc.RemoteAddr(), "error", err)
-			return
-		}
-	}
 	c := newConn(s, nc)
+	defer func() { c.nc.Close() }() // by then TLS may stand upon nc
+	tc, isTLS := nc.(*tls.Conn)
 	if why := s.admit(c); why != "" {
 		s.observe.connectionRefused(c.info.Remote.String(), why)
-		nc.SetDeadline(time.Now().Add(time.Second))
-		nc.Write([]byte("* BYE [UNAVAILABLE] " + why + "\r\n"))
+		if !isTLS { // a handshake would cost what the limit is to save
+			nc.SetDeadline(time.Now().Add(time.Second))
+			nc.Write([]byte("* BYE [UNAVAILABLE] " + why + "\r\n"))
+		}
 		return
 	}
 	defer s.leave(c)
+	if isTLS {
+		ctx, cancel := context.WithTimeout(c.ctx, s.lim.Handshake)
+		err := tc.HandshakeContext(ctx)
+		cancel()
+		if err != nil {
+			s.observe.handshakeFailed(c, err)
+			return
+		}
+	}
 	c.serve()
 }
 

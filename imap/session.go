@@ -302,11 +302,14 @@ type SearchData struct {
 	maxUID    uint32
 	// Mod-sequences of the first and last message, and the highest of all.
 	minModSeq, maxModSeq, modSeq uint64
-	uid                          bool
+
+	uid, wantAll, wantUIDs bool
 }
 
 // NewSearchData begins the answer to req.
-func NewSearchData(req *SearchRequest) *SearchData { return &SearchData{uid: req.UID} }
+func NewSearchData(req *SearchRequest) *SearchData {
+	return &SearchData{uid: req.UID, wantAll: req.Return&ReturnAll != 0, wantUIDs: req.Return&ReturnSave != 0}
+}
 
 // Add adds a message that matches; messages are added in ascending order. modseq
 // may be 0 when the request has no ModSeq.
@@ -321,8 +324,12 @@ func (d *SearchData) Add(seq, uid uint32, modseq uint64) {
 	d.max, d.maxUID, d.maxModSeq = num, uid, modseq
 	d.modSeq = max(d.modSeq, modseq)
 	d.count++
-	d.all = AppendRange(d.all, num)
-	d.uids = AppendRange(d.uids, uid)
+	if d.wantAll {
+		d.all = AppendRange(d.all, num)
+	}
+	if d.wantUIDs {
+		d.uids = AppendRange(d.uids, uid)
+	}
 }
 
 // StoreOp says what STORE does with the flags.
