@@ -375,7 +375,7 @@ func TestCorrupt(t *testing.T) {
 	}
 	db = mustOpen(t, mem, opts)
 	good, bad := 0, 0
-	for i := range n {
+	for i := 0; i < n; i++ {
 		err := db.View(context.Background(), nil, func(r kv.Reader) error {
 			_, _, err := r.Get(fmt.Appendf(nil, "k%03d", i))
 			return err
@@ -385,6 +385,7 @@ func TestCorrupt(t *testing.T) {
 			good++
 		case postino.Is(err, postino.Corrupt):
 			bad++
+			i += 8 // Pebble looks long for the wrong bit: once for a block is enough
 		default:
 			t.Errorf("%d: %v", i, err)
 		}
