@@ -10,6 +10,7 @@ TOOL    = $(GO) tool -modfile=tools/go.mod
 FUZZTIME = 10m
 FUZZ     = .
 COUNT    = 6
+CRASH    = 36
 RESULTS  = bench-results
 BASE     = origin/main
 PKG      = ./...
@@ -54,9 +55,9 @@ race:
 fuzz:
 	@scripts/fuzz $(FUZZTIME) '$(FUZZ)'
 
-# Crash at every write, kill -9 in a loop, full disks: the long form.
+# The power is cut at every write, CRASH rounds of it: about 10,000 points.
 crash:
-	POSTINO_LONG=1 $(GO) test -v -count=1 -timeout 12h ./test/crash/...
+	POSTINO_CRASH=$(CRASH) $(GO) test -v -count=1 -timeout 12h ./test/crash/...
 
 # Postino beside Postfix, Dovecot and Cyrus; see test/peers/README.md for BENCH,
 # MATRIX and the other knobs. Needs root.
