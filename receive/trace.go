@@ -99,6 +99,7 @@ func heloShape(name string) bool {
 // one of its recipients.
 func loops(header []byte, hostname string, lim *Limits, rcpts []queue.Rcpt) bool {
 	received, own := 0, 0
+	var delivered map[string]bool // many fields and many recipients meet only here
 	for f := range message.Fields(header) {
 		switch {
 		case f.Is("received"):
@@ -109,9 +110,20 @@ func loops(header []byte, hostname string, lim *Limits, rcpts []queue.Rcpt) bool
 				return true
 			}
 		case f.Is("delivered-to"):
-			if deliveredTo(bytes.TrimSpace(message.Unfold(f.Value)), rcpts) {
-				return true
+			if delivered == nil {
+				delivered = map[string]bool{}
 			}
+			delivered[string(bytes.ToLower(bytes.TrimSpace(message.Unfold(f.Value))))] = true
+		}
+	}
+	if delivered == nil {
+		return false
+	}
+	var buf []byte
+	for i := range rcpts {
+		buf = rcpts[i].AppendTarget(buf[:0])
+		if delivered[string(bytes.ToLower(buf))] {
+			return true
 		}
 	}
 	return false
@@ -125,17 +137,6 @@ func byHost(value []byte, hostname string) bool {
 			return strings.EqualFold(string(word), hostname)
 		}
 		by = strings.EqualFold(string(word), "by")
-	}
-	return false
-}
-
-// deliveredTo tells whether an address is what delivery writes for one of rcpts.
-func deliveredTo(addr []byte, rcpts []queue.Rcpt) bool {
-	var buf [400]byte
-	for i := range rcpts {
-		if bytes.EqualFold(addr, rcpts[i].AppendTarget(buf[:0])) {
-			return true
-		}
 	}
 	return false
 }

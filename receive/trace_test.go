@@ -1,9 +1,13 @@
 package receive
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/queue"
 )
 
 func TestAppendFrom(t *testing.T) {
@@ -21,6 +25,30 @@ func TestAppendFrom(t *testing.T) {
 	}
 	if got := string(appendFrom(nil, "x", netip.Addr{})); got != "x (local)" {
 		t.Errorf("without address: %q", got)
+	}
+}
+
+// Many Delivered-To fields and many recipients cost their sum, not their product.
+func TestLoopsWithMany(t *testing.T) { // G2, SS24
+	lim := Limits{Received: 99, Own: 4}
+	var header []byte
+	for i := range 2000 {
+		header = fmt.Appendf(header, "Delivered-To: other%d@b.example\r\n", i)
+	}
+	rcpts := make([]queue.Rcpt, 10_000)
+	for i := range rcpts {
+		rcpts[i].User = postino.Address{Local: fmt.Sprint("u", i), Domain: "b.example"}
+	}
+	if n := testing.AllocsPerRun(1, func() {
+		if loops(header, "mx.b.example", &lim, rcpts) {
+			t.Error("found a loop")
+		}
+	}); n > 40_000 {
+		t.Errorf("%v allocations for 2,000 fields and 10,000 recipients", n)
+	}
+	rcpts[9999].User.Local = "OTHER1999"
+	if !loops(header, "mx.b.example", &lim, rcpts) {
+		t.Error("missed a loop")
 	}
 }
 

@@ -25,6 +25,7 @@ type transaction struct {
 	accepted []postino.Address // forward-paths as the client gave them
 	rcpts    []queue.Rcpt      // mailboxes they lead to, each once
 	have     map[uint64]bool   // their accounts, once there are many
+	limited  []uint64          // accounts with a quota, asked again when the size is known
 	events   []*story.Event    // what was refused on the way
 
 	body     *blob.Writer
@@ -70,35 +71,53 @@ func (t *transaction) resolve(ctx context.Context, a postino.Address) ([]directo
 		return nil, &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients"}
 	}
 	if len(r.Targets) == 1 { // a list goes on when one member is full
-		if err := t.room(ctx, r.Targets[0].Account); err != nil {
+		limited, err := t.room(ctx, r.Targets[0].Account, max(1, t.opts.Size))
+		if err != nil {
 			return nil, err
+		}
+		if limited {
+			t.limited = append(t.limited, r.Targets[0].Account)
 		}
 	}
 	return r.Targets, nil
 }
 
-// room refuses a mailbox that is over its quota. What will never fit is refused
-// for good (RFC 5321 §4.2.3: 552), what may fit when the user has tidied up, for now
-// (452). The declared size counts, or one octet.
-func (t *transaction) room(ctx context.Context, account uint64) error {
+// room refuses a mailbox that has no quota left for size octets, and tells
+// whether it has a quota. What will never fit is refused for good (RFC 5321
+// §4.2.3: 552), what may fit when the user has tidied up, for now (452).
+func (t *transaction) room(ctx context.Context, account uint64, size int64) (limited bool, err error) {
 	o := &t.s.b.opts
 	var u mailbox.Usage
-	err := o.DB.View(ctx, nil, func(r kv.Reader) (err error) {
+	err = o.DB.View(ctx, nil, func(r kv.Reader) (err error) {
 		u, err = o.Mailboxes.Usage(r, mailbox.AccountID(account))
 		return err
 	})
-	size := max(1, t.opts.Size)
 	switch {
 	case postino.Is(err, postino.NotFound):
-		return nil // being made; delivery waits for it
+		return false, nil // being made; delivery waits for it
 	case err != nil:
-		return err
+		return false, err
 	case u.Limit.Bytes > 0 && size > u.Limit.Bytes:
-		return &smtp.Reply{Code: 552, Enhanced: "5.2.2", Text: "Message is larger than the mailbox may be"}
+		return true, &smtp.Reply{Code: 552, Enhanced: "5.2.2", Text: "Message is larger than the mailbox may be"}
 	case u.Limit.Bytes > 0 && u.Used.Bytes+size > u.Limit.Bytes, u.Limit.Messages > 0 && u.Used.Messages >= u.Limit.Messages:
-		return &smtp.Reply{Code: 452, Enhanced: "4.2.2", Text: "Mailbox full"}
+		return true, &smtp.Reply{Code: 452, Enhanced: "4.2.2", Text: "Mailbox full"}
 	}
-	return nil
+	return u.Limit != mailbox.Quota{}, nil
+}
+
+// fits asks the mailboxes with a quota again, now that the size is known. One
+// reply stands for all recipients, so it refuses only what none can take.
+func (t *transaction) fits(ctx context.Context, size int64) error {
+	if len(t.limited) < len(t.rcpts) {
+		return nil
+	}
+	var refusal error
+	for _, account := range t.limited {
+		if _, refusal = t.room(ctx, account, size); refusal == nil {
+			return nil
+		}
+	}
+	return refusal
 }
 
 // add notes a mailbox, unless the message goes there anyway.
@@ -161,7 +180,11 @@ func (t *transaction) Write(p []byte) (int, error) {
 func (t *transaction) Commit(ctx context.Context) (smtp.Accepted, error) {
 	ix := t.index.Finish()
 	t.index = nil
-	if err := t.judge(ix); err != nil {
+	err := t.judge(ix)
+	if err == nil {
+		err = t.fits(ctx, t.body.Size())
+	}
+	if err != nil {
 		t.refused("end of data", nil, err)
 		return smtp.Accepted{}, err
 	}
