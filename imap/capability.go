@@ -13,7 +13,7 @@ func (c *conn) capabilities(o *output) {
 			" SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES CONDSTORE BINARY MULTIAPPEND STATUS=SIZE")
 		return
 	}
-	o.str(" LITERAL- SASL-IR ID ENABLE")
+	o.str(" LITERAL- SASL-IR ID ENABLE IDLE")
 	if c.srv.tls != nil && !c.secure.Load() {
 		o.str(" STARTTLS")
 	}

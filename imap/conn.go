@@ -5,15 +5,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
 
-	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/imap/internal/wire"
 )
 
@@ -322,163 +319,6 @@ func (c *conn) wrongState(cmd *command) error {
 		return &wire.SyntaxError{Text: "Already logged in"}
 	}
 	return &wire.SyntaxError{Text: "Select a mailbox first"}
-}
-
-// finish sends the tagged reply, after what the mailbox has to tell.
-func (c *conn) finish(err error) {
-	if c.readErr != nil || c.out.err != nil || err == errReplied {
-		return
-	}
-	if c.state == selected && c.cmd != nil && !c.noPoll {
-		c.poll()
-	}
-	if c.out.err != nil {
-		return
-	}
-	c.out.buf = append(c.out.buf, c.tag...)
-	if err == nil {
-		c.out.str(" OK ")
-		c.out.buf = append(c.out.buf, c.code...)
-		c.out.str(c.name)
-		c.out.str(" completed\r\n")
-		c.out.flushFull()
-		return
-	}
-	c.refuse(err)
-}
-
-// poll writes what else happened in the mailbox. Sequence numbers stay as they
-// are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1).
-func (c *conn) poll() {
-	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly}
-	if err := c.sess.Poll(c.ctx, &w, c.uid || !c.cmd.numbered); err != nil {
-		if replyFor(err).Code == "SERVERBUG" {
-			c.srv.observe.internalError(c, "poll", err)
-		}
-		// The client's picture can no longer be kept true.
-		c.out.str("* BYE Mailbox is not available any more\r\n")
-		c.quit = true
-	}
-}
-
-// refuse answers BAD or NO.
-func (c *conn) refuse(err error) {
-	var syn *wire.SyntaxError
-	reply := &Error{Bad: true}
-	if errors.As(err, &syn) {
-		reply.Text = syn.Text
-	} else if reply = replyFor(err); postino.KindOf(err) == postino.Internal && reply == &replies[postino.Internal] {
-		c.srv.observe.internalError(c, c.name, err)
-	}
-	if reply.Bad {
-		c.out.str(" BAD ")
-	} else {
-		c.out.str(" NO ")
-	}
-	if reply.Code != "" {
-		c.out.str("[")
-		c.out.str(reply.Code)
-		c.out.str("] ")
-	} else {
-		c.out.buf = append(c.out.buf, c.code...)
-	}
-	c.out.str(cleanText(reply.Text))
-	c.out.str("\r\n")
-	if reply.Bad {
-		c.countBad()
-	}
-	c.skipLiterals()
-}
-
-// countBad ends the session of a client that does not speak IMAP (IM1, IM4).
-func (c *conn) countBad() {
-	c.srv.observe.bad.Inc()
-	c.bad++
-	if c.bad >= c.lim.Errors || c.state == notAuthenticated && c.bad >= c.lim.LoginErrors {
-		c.die("Too many errors")
-	}
-}
-
-// cleanText keeps a reply on its line and in ASCII, whoever wrote it (G6).
-func cleanText(s string) string {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return quote(s)
-		}
-	}
-	if s == "" {
-		return "Failed"
-	}
-	return s
-}
-
-// skipLiterals reads past the literals that a client sends without being asked
-// with a command that was refused (RFC 7888 §4), so that they are not taken for commands.
-func (c *conn) skipLiterals() {
-	for c.readErr == nil {
-		l, ok := wire.PendingLiteral(c.p.Line())
-		if !ok {
-			return
-		}
-		limit := c.lim.Message
-		if c.name != "APPEND" {
-			limit = 0
-		}
-		if err := c.checkLiteral(l); err != nil && l.Size > limit {
-			c.die("Literal too large")
-			return
-		}
-		if _, err := c.in.CopyN(io.Discard, l.Size, make([]byte, 4096)); err != nil {
-			return
-		}
-		line, err := c.line()
-		if err != nil {
-			return
-		}
-		c.p.Reset(line)
-	}
-}
-
-// checkLiteral counts a literal against the limits (IM1, IM2).
-func (c *conn) checkLiteral(l wire.Literal) error {
-	limit, total := c.lim.Literal, c.lim.Command
-	if c.state == notAuthenticated {
-		limit, total = c.lim.LoginLiteral, c.lim.LoginCommand
-	}
-	if c.literals++; l.Size > limit || l.Size > total-c.octets || c.literals > c.lim.Literals {
-		return &Error{Code: "TOOBIG", Text: fmt.Sprintf("Literal too large, at most %d octets here", limit)}
-	}
-	c.octets += l.Size
-	return nil
-}
-
-// ReadLiteral implements wire.Literals.
-func (c *conn) ReadLiteral(p *wire.Parser, l wire.Literal) ([]byte, error) {
-	if err := c.checkLiteral(l); err != nil {
-		if l.NonSync {
-			return nil, c.die("Literal too large")
-		}
-		return nil, err
-	}
-	c.invite(l)
-	b := make([]byte, l.Size)
-	if err := c.in.ReadFull(b); err != nil {
-		return nil, err
-	}
-	line, err := c.line()
-	if err != nil {
-		return nil, err
-	}
-	p.Reset(line)
-	return b, nil
-}
-
-// invite asks for the octets of a literal if the client waits for that.
-func (c *conn) invite(l wire.Literal) {
-	if !l.NonSync {
-		c.out.open()
-		c.out.str("+ Ready\r\n")
-	}
 }
 
 // isHTTP recognises the request line of a browser or a scanner.

@@ -23,6 +23,7 @@ func TestIM1(t *testing.T) {
 		{"huge literal", "a LOGIN ann {9223372036854775807}", "a NO [TOOBIG] Literal too large, at most 4096 octets here"},
 		{"larger than a number", "a LOGIN ann {9223372036854775808}", "a BAD Number out of range"},
 		{"literal of a bad command", "a XYZ {4097+}", "a BAD Unknown command\n* BYE Literal too large"},
+		{"message", "a APPEND INBOX {4097+}", "a BAD Log in first\n* BYE Literal too large"},
 		{"command", "a XYZ" + strings.Repeat(" {4000+}\r\n"+strings.Repeat("x", 4000), 9), "a BAD Unknown command\n* BYE Literal too large"},
 		{"errors", "a X\r\nb X\r\nc X\r\nd NOOP", "a BAD Unknown command\nb BAD Unknown command\nc BAD Unknown command\n* BYE Too many errors"},
 	} {

@@ -1,0 +1,96 @@
+package imap
+
+import (
+	"errors"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/imap/internal/wire"
+)
+
+// finish sends the tagged reply, after what the mailbox has to tell.
+func (c *conn) finish(err error) {
+	if c.readErr != nil || c.out.err != nil || err == errReplied {
+		return
+	}
+	if c.state == selected && c.cmd != nil && !c.noPoll {
+		c.poll()
+	}
+	if c.out.err != nil {
+		return
+	}
+	c.out.buf = append(c.out.buf, c.tag...)
+	if err == nil {
+		c.out.str(" OK ")
+		c.out.buf = append(c.out.buf, c.code...)
+		c.out.str(c.name)
+		c.out.str(" completed\r\n")
+		c.out.flushFull()
+		return
+	}
+	c.refuse(err)
+}
+
+// poll writes what else happened in the mailbox. Sequence numbers stay as they
+// are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1).
+func (c *conn) poll() {
+	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly}
+	if err := c.sess.Poll(c.ctx, &w, c.uid || !c.cmd.numbered); err != nil {
+		if replyFor(err).Code == "SERVERBUG" {
+			c.srv.observe.internalError(c, "poll", err)
+		}
+		// The client's picture can no longer be kept true.
+		c.out.str("* BYE Mailbox is not available any more\r\n")
+		c.quit = true
+	}
+}
+
+// refuse answers BAD or NO.
+func (c *conn) refuse(err error) {
+	var syn *wire.SyntaxError
+	reply := &Error{Bad: true}
+	if errors.As(err, &syn) {
+		reply.Text = syn.Text
+	} else if reply = replyFor(err); postino.KindOf(err) == postino.Internal && reply == &replies[postino.Internal] {
+		c.srv.observe.internalError(c, c.name, err)
+	}
+	if reply.Bad {
+		c.out.str(" BAD ")
+	} else {
+		c.out.str(" NO ")
+	}
+	if reply.Code != "" {
+		c.out.str("[")
+		c.out.str(reply.Code)
+		c.out.str("] ")
+	} else {
+		c.out.buf = append(c.out.buf, c.code...)
+	}
+	c.out.str(cleanText(reply.Text))
+	c.out.str("\r\n")
+	if reply.Bad {
+		c.countBad()
+	}
+	c.skipLiterals()
+}
+
+// countBad ends the session of a client that does not speak IMAP (IM1, IM4).
+func (c *conn) countBad() {
+	c.srv.observe.bad.Inc()
+	c.bad++
+	if c.bad >= c.lim.Errors || c.state == notAuthenticated && c.bad >= c.lim.LoginErrors {
+		c.die("Too many errors")
+	}
+}
+
+// cleanText keeps a reply on its line and in ASCII, whoever wrote it (G6).
+func cleanText(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return quote(s)
+		}
+	}
+	if s == "" {
+		return "Failed"
+	}
+	return s
+}
