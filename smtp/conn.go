@@ -126,17 +126,23 @@ func (c *Conn) serve() {
 		log.closed(c)
 	}()
 	defer c.raw.Close()
-	defer c.guard(c.endSession)
+	defer c.release()
 	c.guard(c.dialogue)
-	c.hangUp()
+	said := c.say()
+	c.guard(c.endSession)
+	if said && c.state == dropping {
+		c.grow()
+		linger(c.raw, c.srv.lim.MessageBytes, c.big[:])
+	}
 }
 
-// guard runs f; a panic ends this connection only (G4).
+// guard runs f; a panic ends this connection only (G4). Replies that wait to be
+// sent are kept: one of them may be the 250 of a message.
 func (c *Conn) guard(f func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.srv.log.panicked(c, v)
-			c.out, c.state = replyLocal.appendTo(c.slot[:0]), closing
+			c.end(closing, replyLocal)
 		}
 	}()
 	f()
@@ -175,23 +181,19 @@ func (c *Conn) dialogue() {
 	}
 }
 
-// hangUp sends what is still to be said and closes in the way of the state.
-func (c *Conn) hangUp() {
-	defer c.release()
-	if c.state == talking {
-		return
+// say sends the last replies; false when the client does not hear them.
+func (c *Conn) say() bool {
+	if c.state == talking { // the handshake failed
+		return false
 	}
 	c.raw.SetDeadline(time.Now().Add(closeTime))
 	if c.flush() != nil {
-		return
+		return false
 	}
 	if t, ok := c.conn.(*tls.Conn); ok {
 		t.CloseWrite()
 	}
-	if c.state == dropping {
-		c.grow()
-		linger(c.raw, c.srv.lim.MessageBytes, c.big[:])
-	}
+	return true
 }
 
 // closeTime is how long the last replies may take.
@@ -319,57 +321,4 @@ func (c *Conn) await(timeout time.Duration, command bool) error {
 		}
 		return err
 	}
-}
-
-// handshake turns the connection into TLS (SS6, SS12).
-func (c *Conn) handshake() error {
-	t := tls.Server(c.raw, c.srv.tls)
-	c.raw.SetDeadline(time.Now().Add(c.srv.lim.HandshakeTimeout))
-	if err := t.HandshakeContext(c.ctx); err != nil {
-		c.srv.log.handshakeFailed(c, err)
-		return err
-	}
-	state := t.ConnectionState()
-	c.conn, c.tls = t, &state
-	return nil
-}
-
-// greet makes the session and says 220, unless the client talks first (SS17)
-// or the session refuses it.
-func (c *Conn) greet() {
-	opts := &c.srv.opts
-	s, err := opts.Backend.NewSession(c.ctx, c)
-	if err != nil {
-		c.refuse(err)
-		return
-	}
-	c.session = s
-	if !opts.LaxPipelining {
-		early := c.tls == nil && talks(c.raw)
-		if opts.GreetDelay > 0 && !early {
-			c.raw.SetDeadline(time.Now().Add(opts.GreetDelay))
-			early = c.read() == nil
-		}
-		if early {
-			c.drop(replyEarly)
-			return
-		}
-	}
-	c.out = (&Reply{Code: 220, Text: opts.Hostname + " ESMTP Postino"}).appendTo(c.out)
-}
-
-// refuse says what NewSession answered. After a 554 the client may still say
-// QUIT and everything else is 503 (RFC 5321 §3.1).
-func (c *Conn) refuse(err error) {
-	r := ReplyFor(err)
-	c.srv.log.failed(c, "greeting", err, r)
-	if r.Code != 554 {
-		if r.Code < 400 {
-			r = replyLocal
-		}
-		c.end(dropping, r)
-		return
-	}
-	c.refusal = replySequence
-	c.out = r.appendTo(c.out)
 }

@@ -481,6 +481,17 @@ func TestDialogues(t *testing.T) {
 			C: RCPT TO:<panic@example.org>
 			S: 421 4.3.0
 			E:`},
+		{name: "panic keeps the replies before it SS21", script: hello + `
+			C: MAIL FROM:<a@example.org>
+			S: 250 
+			C: RCPT TO:<b@example.org>
+			S: 250 
+			C: DATA
+			S: 354 
+			R: x\r\n.\r\nMAIL FROM:<panic@example.org>\r\n
+			S: 250 2.0.0 Queued
+			S: 421 4.3.0
+			E:`, posts: []string{"x\r\n"}},
 		{name: "panic in content G4", script: hello + `
 			C: MAIL FROM:<a@example.org>
 			S: 250 
