@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/postino-mail/postino"
@@ -23,7 +24,7 @@ func TestStoredIndexes(t *testing.T) {
 	if *update {
 		for name, mail := range samples {
 			x := Parse(mail, Limits{})
-			path := filepath.Join("testdata", "index", "v1 "+name)
+			path := filepath.Join("testdata", "index", "v1-"+strings.ReplaceAll(name, " ", "-"))
 			if _, err := os.Stat(path + ".idx"); err == nil {
 				continue
 			}
