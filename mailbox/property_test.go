@@ -109,7 +109,7 @@ func (m *machine) Append(t *rapid.T) {
 	id, b := m.box(t)
 	flags, words := drawFlags(t)
 	var msgs []AppendMessage
-	for range rapid.SampledFrom([]int{1, 1, 2, 3, 40, 600}).Draw(t, "n") {
+	for range rapid.SampledFrom([]int{1, 1, 1, 2, 2, 3, 3, 5, 8, 40, 520}).Draw(t, "n") {
 		msgs = append(msgs, AppendMessage{Message: m.letter, Flags: flags, Keywords: words, Date: began})
 	}
 	if rapid.Bool().Draw(t, "deliver") {

@@ -144,10 +144,10 @@ func (a *Account) Create(ctx context.Context, name string, use SpecialUse) (Info
 		if err := w.freeUse(use, 0); err != nil {
 			return err
 		}
-		made, err := w.createPath(name, use)
-		if err == nil && len(made) == 0 {
-			err = postino.E(postino.Conflict, "create mailbox", name, nil)
+		if w.st.byName(name) != nil {
+			return postino.E(postino.Conflict, "create mailbox", name, nil)
 		}
+		_, err := w.createPath(name, use)
 		return err
 	})
 	if err != nil {
@@ -168,8 +168,8 @@ func (w *writer) freeUse(use SpecialUse, except MailboxID) error {
 	return nil
 }
 
-// createPath makes the mailbox with a canonical name and its missing parents
-// and returns the new ones, the mailbox last; none when it is there already.
+// createPath makes the mailbox with a canonical name and its parents, as far as
+// they are missing, and returns the new ones, in the order of their depth.
 func (w *writer) createPath(name string, use SpecialUse) (made []*boxRow, err error) {
 	for i := 0; i <= len(name); i++ {
 		if i < len(name) && name[i] != '/' || w.st.byName(name[:i]) != nil {
