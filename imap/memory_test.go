@@ -652,35 +652,40 @@ func (s *memSession) matches(k *SearchKey, m *memMsg, seq uint32) (bool, error) 
 }
 
 func (s *memSession) Poll(_ context.Context, w *UpdateWriter, expunge bool) error {
-	defer s.lock()() // w only gathers in tests: its buffer is larger than they fill
+	var news []func() // written without the lock
+	unlock := s.lock()
 	known := s.known[:0]
 	for _, k := range s.known {
-		m := s.box.byUID(k.uid)
+		m, seq, uid := s.box.byUID(k.uid), uint32(len(known)+1), k.uid
 		if m == nil && expunge {
-			w.Expunge(uint32(len(known)+1), k.uid)
+			news = append(news, func() { w.Expunge(seq, uid) })
 			continue
 		}
 		if m != nil && m.modseq > k.modseq {
 			k.modseq = m.modseq
-			w.Flags(uint32(len(known)+1), m.uid, m.modseq, m.flags, m.keywords)
+			c := *m
+			news = append(news, func() { w.Flags(seq, uid, c.modseq, c.flags, c.keywords) })
 		}
 		known = append(known, k)
 	}
-	s.known = known
-	last := uint32(0)
-	if n := len(s.known); n > 0 {
-		last = s.known[n-1].uid
+	last, before := uint32(0), len(known)
+	if before > 0 {
+		last = known[before-1].uid
 	}
-	before := len(s.known)
 	for _, m := range s.box.msgs {
 		if m.uid > last {
-			s.known = append(s.known, memKnown{m.uid, m.modseq})
+			known = append(known, memKnown{m.uid, m.modseq})
 		}
 	}
-	if len(s.known) > before {
-		w.Exists(uint32(len(s.known)))
+	if n := uint32(len(known)); len(known) > before {
+		news = append(news, func() { w.Exists(n) })
 	}
-	return nil
+	s.known = known
+	unlock()
+	for _, tell := range news {
+		tell()
+	}
+	return w.Err()
 }
 
 func (s *memSession) Watch(changed func()) {

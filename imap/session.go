@@ -69,10 +69,10 @@ type Session interface {
 	// Fetch writes one response for each message of req.Set that it has and that
 	// changed after req.ChangedSince. It holds no lock and no transaction
 	// while it calls w: it reads a page of messages, then writes it (design §3).
-	// Messages that another session expunged are left out and the session
-	// returns ErrExpungeIssued at the end (RFC 9051 §7.1 EXPUNGEISSUED), or it
-	// serves them still. Unless req.MarkSeen is false and the mailbox read-only it sets
-	// \Seen and then writes Flags too.
+	// Messages that another session expunged are left out and ErrExpungeIssued is
+	// returned at the end (RFC 9051 §7.1), or they are served still. With
+	// req.MarkSeen it sets \Seen, and writes Flags and ModSeq too of messages that did not
+	// have it.
 	Fetch(ctx context.Context, w *FetchWriter, req FetchRequest) error
 	// Store changes flags and writes the new flags of each message that passed by
 	// [UpdateWriter.Flags], changed or not, silent or not: the engine drops what
