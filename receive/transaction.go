@@ -2,6 +2,7 @@ package receive
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/postino-mail/postino"
@@ -75,7 +76,7 @@ func (t *transaction) resolve(ctx context.Context, a postino.Address) ([]directo
 		if err != nil {
 			return nil, err
 		}
-		if limited {
+		if limited && !slices.Contains(t.limited, r.Targets[0].Account) {
 			t.limited = append(t.limited, r.Targets[0].Account)
 		}
 	}

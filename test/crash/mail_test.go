@@ -318,14 +318,14 @@ func TestWrongPassword(t *testing.T) {
 
 func TestQuota(t *testing.T) {
 	h := newHouse(t, plan{quota: mailbox.Quota{Bytes: 3000}, queue: queue.Options{Retry: queue.Schedule{First: time.Hour}}})
-	send := func(size int) {
+	send := func(to string, size int, want string) {
 		t.Helper()
 		c := h.dial(receive.MX)
-		c.talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<bob@b.example>\nS: 250\nC: DATA\nS: 354")
+		c.talk(hello + "C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<" + to + "@b.example>\nS: 250\nC: DATA\nS: 354")
 		c.send("Subject: big\r\n\r\n" + strings.Repeat("x", size) + "\r\n.\r\n")
-		c.want("250")
+		c.want(want)
 	}
-	send(1000)
+	send("bob", 1000, "250")
 	h.settled()
 	h.dial(receive.MX).talk(hello + `
 		C: MAIL FROM:<x@a.example> SIZE=2500
@@ -341,14 +341,17 @@ func TestQuota(t *testing.T) {
 		C: RCPT TO:<bob@b.example>
 		S: 552 5.2.2
 	`)
-	// It declares nothing and turns out too large: it waits.
-	send(2500)
+	// Nothing was declared: the size decides at the end of the data, once no
+	// recipient has room; where one has, the others wait.
+	send("bob", 2300, "452 4.2.2")
+	send("bob", 4000, "552 5.2.2")
+	send("team", 2300, "250")
 	h.eventually("deferred", func() bool { return h.rows("qw") == 1 })
-	if kinds, _ := h.story("bob@b.example"); !strings.HasSuffix(kinds, "accepted deferred ") {
+	if kinds, _ := h.story("team@b.example"); !strings.HasSuffix(kinds, "accepted delivered deferred ") {
 		t.Errorf("story: %s", kinds)
 	}
-	if n := len(h.inbox("bob@b.example")); n != 1 {
-		t.Errorf("%d messages", n)
+	if bob, ana := len(h.inbox("bob@b.example")), len(h.inbox("ana@b.example")); bob != 1 || ana != 1 {
+		t.Errorf("%d and %d messages", bob, ana)
 	}
 }
 
