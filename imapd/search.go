@@ -24,7 +24,7 @@ func (s *session) Search(ctx context.Context, req imap.SearchRequest) (*imap.Sea
 	if err != nil {
 		return nil, err
 	}
-	d := new(imap.SearchData)
+	d := imap.NewSearchData(&req)
 	for _, i := range found {
 		r := snap.Row(i)
 		d.Add(uint32(i+1), uint32(r.UID), uint64(r.ModSeq))
