@@ -280,7 +280,8 @@ func TestSS12(t *testing.T) {
 	})
 }
 
-// TestSS13 shows that a client may be slow, but not slower than the minimum.
+// TestSS13 shows in a synctest bubble that a client may be slow, but not slower
+// than the minimum.
 func TestSS13(t *testing.T) {
 	slow := func(t *testing.T, c *client, octets int, every time.Duration) (sent int) {
 		c.script(hello + "C: MAIL FROM:<a@example.org>\nS: 250 \nC: RCPT TO:<b@example.org>\nS: 250 \nC: DATA\nS: 354 ")
