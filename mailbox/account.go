@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -114,14 +115,33 @@ const rowSize = 4 + 6*8 + 4
 // refresh reads what changed and publishes it, with the columns of the needed
 // mailboxes in memory. One read of the account's row when nothing changed.
 func (a *shared) refresh(ctx context.Context, need ...MailboxID) error {
-	var notify []func()
-	err := a.s.view(ctx, a.id, func(r kv.Reader) error {
-		fns, err := a.catchUp(r, need...)
-		notify = append(notify, fns...)
-		return err
-	})
-	call(notify)
-	return err
+	for {
+		var notify []func()
+		err := a.s.view(ctx, a.id, func(r kv.Reader) error {
+			fns, err := a.catchUp(r, need...)
+			notify = append(notify, fns...)
+			return err
+		})
+		call(notify)
+		// Others may have published a newer state since the view began, which
+		// serves as well if it has the columns.
+		if !errors.Is(err, errBehind) {
+			return err
+		}
+		if a.published.Load().has(need) {
+			return nil
+		}
+	}
+}
+
+// has tells whether the columns of the mailboxes are in memory.
+func (st *state) has(boxes []MailboxID) bool {
+	for _, id := range boxes {
+		if s := st.box(id); s == nil || s.table == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // catchUp publishes what r shows and returns whom to tell.
