@@ -55,15 +55,25 @@ func (s *Store) Link(tx kv.Tx, id postino.BlobID, ref Ref) error {
 	return s.setRef(tx, id, ref)
 }
 
-// Unlink removes a reference, if it is there. A body that lost its last one is
-// removed by a sweep after the grace time.
-func (s *Store) Unlink(tx kv.Tx, id postino.BlobID, ref Ref) error {
+// Share is Link for a transaction that knows of a reference which stays until
+// it commits, like that of the queue item that it serves: it does not look.
+func (s *Store) Share(tx kv.Tx, id postino.BlobID, ref Ref) error { return s.setRef(tx, id, ref) }
+
+// Handover is Unlink for a transaction that gave the body another reference: it
+// does not look either.
+func (s *Store) Handover(tx kv.Tx, id postino.BlobID, from Ref) error {
 	var buf [rowSize + maxRef]byte
-	key, err := appendRef(buf[:0], id, ref)
+	key, err := appendRef(buf[:0], id, from)
 	if err != nil {
 		return err
 	}
-	if err := tx.Delete(key); err != nil {
+	return tx.Delete(key)
+}
+
+// Unlink removes a reference, if it is there. A body that lost its last one is
+// removed by a sweep after the grace time.
+func (s *Store) Unlink(tx kv.Tx, id postino.BlobID, ref Ref) error {
+	if err := s.Handover(tx, id, ref); err != nil {
 		return err
 	}
 	found, err := referenced(tx, id)

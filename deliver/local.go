@@ -157,7 +157,10 @@ func (j *job) account() mailbox.AccountID { return mailbox.AccountID(j.it.Rcpts[
 func deliver(box *mailbox.Batch, j *job) (queue.Outcome, error) {
 	rcpt := &j.it.Rcpts[j.rcpt]
 	var buf [640]byte
-	got, err := box.Deliver(j.account(), mailbox.Delivery{Message: j.msg, Prefix: appendPrefix(buf[:0], j.it, rcpt), Date: j.it.Received})
+	got, err := box.Deliver(j.account(), mailbox.Delivery{
+		Message: j.msg, Prefix: appendPrefix(buf[:0], j.it, rcpt), Date: j.it.Received,
+		Held: true, // by the item, whose fence this transaction has read
+	})
 	j.gone = postino.Is(err, postino.NotFound)
 	switch {
 	case err == nil:

@@ -21,6 +21,9 @@ type Delivery struct {
 	Flags    Flags
 	Keywords []string
 	Date     time.Time // INTERNALDATE, kept to the second; zero means the time of the transaction
+	// Held tells that the transaction knows of a reference to the blob which
+	// stays until it commits, so that nobody has to look for one.
+	Held bool
 }
 
 // Delivered tells where a message went.
@@ -53,12 +56,13 @@ type Batch struct {
 	tx      kv.Tx
 	now     time.Time
 	writers map[AccountID]*writer
+	put     map[postino.BlobID]bool // see writer
 }
 
 // Batch begins a batch in the caller's Update, which has the scopes of all
 // accounts that will be delivered to.
 func (s *Store) Batch(tx kv.Tx) *Batch {
-	return &Batch{s: s, tx: tx, now: time.Now(), writers: map[AccountID]*writer{}}
+	return &Batch{s: s, tx: tx, now: time.Now(), writers: map[AccountID]*writer{}, put: map[postino.BlobID]bool{}}
 }
 
 // Deliver adds a message. After Full, NotFound or Invalid the batch goes on
@@ -71,6 +75,7 @@ func (b *Batch) Deliver(id AccountID, d Delivery) (Delivered, error) {
 			return Delivered{}, err
 		}
 		w = newWriter(b.s, b.tx, id, h, b.now)
+		w.put = b.put
 		b.writers[id] = w
 	}
 	box := d.Mailbox
@@ -114,7 +119,7 @@ func (w *writer) deliver(m *boxRow, d *Delivery) (Delivered, error) {
 	if err != nil {
 		return Delivered{}, err
 	}
-	email, thread, err := w.newEmail(d.Message, d.Prefix)
+	email, thread, err := w.newEmail(d.Message, d.Prefix, d.Held)
 	if err != nil {
 		return Delivered{}, err
 	}

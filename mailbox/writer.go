@@ -24,11 +24,13 @@ type writer struct {
 	// grow until flush writes them.
 	changes  []*Change
 	appended map[MailboxID]*Change
+	// put are the bodies that this transaction has stored already.
+	put      map[postino.BlobID]bool
 	buf, key []byte
 }
 
 func newWriter(s *Store, tx kv.Tx, id AccountID, h head, now time.Time) *writer {
-	return &writer{s: s, tx: tx, id: id, now: now, head: h, rows: map[MailboxID]*boxRow{}}
+	return &writer{s: s, tx: tx, id: id, now: now, head: h, rows: map[MailboxID]*boxRow{}, put: map[postino.BlobID]bool{}}
 }
 
 // row returns a mailbox's row to be changed; NotFound when there is none.
@@ -106,16 +108,19 @@ const maxUID = UID(1<<32 - 1)
 
 // newEmail stores what is kept of a message beside mailboxes, and the
 // reference to its body.
-func (w *writer) newEmail(m *Message, prefix []byte) (email EmailID, thread ThreadID, err error) {
+func (w *writer) newEmail(m *Message, prefix []byte, held bool) (email EmailID, thread ThreadID, err error) {
 	email = w.head.nextEmail
 	w.head.nextEmail++
 	if thread, err = w.thread(email, &m.Summary); err != nil {
 		return 0, 0, err
 	}
-	if m.Staged != nil {
-		err = w.s.blobs.Put(w.tx, m.Staged, w.s.BlobRef(w.id, email))
-	} else {
-		err = w.s.blobs.Link(w.tx, m.Blob, w.s.BlobRef(w.id, email))
+	switch ref := w.s.BlobRef(w.id, email); {
+	case m.Staged != nil:
+		err = w.s.blobs.Put(w.tx, m.Staged, ref)
+	case held:
+		err = w.s.blobs.Share(w.tx, m.Blob, ref)
+	default:
+		err = w.s.blobs.Link(w.tx, m.Blob, ref)
 	}
 	if err != nil {
 		return 0, 0, err
@@ -131,6 +136,7 @@ func (w *writer) newEmail(m *Message, prefix []byte) (email EmailID, thread Thre
 	if err = w.set(keyIndex, uint64(email), m.Index); err != nil {
 		return 0, 0, err
 	}
+	w.s.met.messages.Inc()
 	w.buf = m.Summary.append(w.buf[:0])
 	return email, thread, w.set(keySummary, uint64(email), w.buf)
 }
@@ -207,6 +213,7 @@ func (w *writer) flush() error {
 	if err := w.writeHead(); err != nil {
 		return err
 	}
+	w.s.met.changes.Add(float64(len(w.changes)))
 	w.s.noticed(w.id, &w.head)
 	return nil
 }

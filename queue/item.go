@@ -142,7 +142,8 @@ type Outcome struct {
 	Result Result
 	// Where is the mailbox or server that has the message now.
 	Where string
-	// UID is the message's UID there, 0 when it has none.
+	// UID is the message's UID there, 0 when it has none. With a UID the mailbox
+	// took a reference to the body in the same transaction.
 	UID uint32
 	// Reply is what the other side said, or our own reason in its form:
 	// "4.2.2 mailbox full".
@@ -158,6 +159,7 @@ type result struct {
 	rcpts    []Rcpt // nil when the item is gone
 	tried    []bool // recipients with an outcome in this attempt
 	ended    bool
+	held     bool // a mailbox took a reference to the body in this transaction
 }
 
 // Finish records outcomes in tx: recipients that are served leave the queue,
@@ -232,6 +234,7 @@ func (q *Queue) apply(it *Item, outcomes []Outcome, now time.Time) {
 		rcpt := &r.rcpts[o.Rcpt]
 		r.tried[o.Rcpt] = true
 		rcpt.Reply = o.Reply
+		r.held = r.held || o.UID != 0
 		switch o.Result {
 		case Delivered:
 			rcpt.State = Done
@@ -303,7 +306,10 @@ func (q *Queue) write(tx kv.Tx, it *Item) error {
 			return err
 		}
 	}
-	if r.state == stateGone {
+	switch {
+	case r.state == stateGone && r.held:
+		return q.blobs.Handover(tx, it.Blob, blobRef(it.ID))
+	case r.state == stateGone:
 		return q.blobs.Unlink(tx, it.Blob, blobRef(it.ID))
 	}
 	next := *it
