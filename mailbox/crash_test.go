@@ -46,7 +46,7 @@ func crashSteps(w *world, a *Account) []func() error {
 	}
 	fold := func() error { return w.Fold(ctx, acct) }
 	return []func() error{
-		add(inbox, 20), add(inbox, 1), flag(Range{1, 10}, Deleted), fold,
+		add(inbox, 20), add(inbox, 1), flag(Range{1, 10}, Deleted), add(4, 600), fold,
 		func() error { _, err := a.Copy(ctx, inbox, Ranges{{1, 12}}, 2); return err },
 		func() error { _, err := a.Move(ctx, inbox, Ranges{{3, 4}}, 2); return err },
 		func() error { _, err := a.Expunge(ctx, inbox, All()); return err },
@@ -102,6 +102,7 @@ func TestCrash(t *testing.T) {
 	})
 	w.open()
 	defer w.db.Close()
+	w.foldTx = 1 // a transaction for each chunk, so that folds are cut short
 	w.update(func(tx kv.Tx) error { return w.Store.Create(tx, acct, Quota{}, began) })
 	a := w.account()
 	defer a.Close()

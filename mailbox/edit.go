@@ -104,15 +104,16 @@ func (e *edit) add(rows []Row) {
 		for n < len(rows) && uint32(rows[n].UID)>>chunkBits == base {
 			n++
 		}
-		last := len(e.chunks) - 1
-		if last < 0 || e.chunks[last].base != base {
+		// Almost always the last chunk or a new one behind it; but after a
+		// checkpoint that was cut short later chunks may be stored already.
+		k := e.search(base)
+		if k == len(e.chunks) || e.chunks[k].base != base {
 			c := &chunk{base: base, owner: e, used: new(atomic.Int32)}
 			c.columns = makeColumns(0, roomFor(n), wordsOf(rows[:n]))
-			e.chunks = append(e.chunks, c)
-			last++
+			e.chunks = slices.Insert(e.chunks, k, c)
 		}
-		if rows[0].ModSeq > e.chunks[last].stamp {
-			e.chunks[last] = e.grow(e.chunks[last], rows[:n])
+		if rows[0].ModSeq > e.chunks[k].stamp {
+			e.chunks[k] = e.grow(e.chunks[k], rows[:n])
 		}
 		rows = rows[n:]
 	}

@@ -16,7 +16,8 @@ import (
 // already is passed over by its replay, so a checkpoint that was cut short
 // costs nothing.
 
-// foldTx is about how many octets of chunks one transaction of a fold writes.
+// foldTx is about how many octets of chunks one transaction of a fold writes,
+// unless Store.foldTx says otherwise.
 const foldTx = 8 << 20
 
 // trimTx is how many log records one fold removes at most.
@@ -48,15 +49,16 @@ func (s *Store) Fold(ctx context.Context, id AccountID) error {
 	}
 	ctx = kv.Deleting(ctx)
 	for first := true; ; first = false {
-		done := 0
+		done, lost := 0, false
 		err := s.db.Update(ctx, []kv.Scope{s.Scope(id)}, func(tx kv.Tx) error {
+			lost = false
 			h, err := readHead(tx, id)
 			if err != nil {
 				return err
 			}
 			// Another fold that began later has the right of way.
 			if h.folded != f.head.folded || h.claim > f.head.modseq || !first && h.claim < f.head.modseq {
-				done = len(f.writes)
+				lost = true
 				return nil
 			}
 			w := newWriter(s, tx, id, h, time.Now())
@@ -77,10 +79,11 @@ func (s *Store) Fold(ctx context.Context, id AccountID) error {
 			}
 			return w.writeHead()
 		})
-		if err != nil {
+		if err != nil || lost {
 			return err
 		}
 		if f.writes = f.writes[done:]; len(f.writes) == 0 {
+			s.observeFold(id, f)
 			return nil
 		}
 	}
@@ -90,7 +93,7 @@ func (s *Store) Fold(ctx context.Context, id AccountID) error {
 // until the transaction is large enough; it returns how many it has dealt with.
 func (w *writer) writeChunks(f *folding) (done int, err error) {
 	exists := map[MailboxID]bool{} // a mailbox may have been deleted since
-	for size := 0; done < len(f.writes) && size < foldTx; done++ {
+	for size := 0; done < len(f.writes) && size < w.s.foldTx; done++ {
 		c := &f.writes[done]
 		there, known := exists[c.box]
 		if !known {

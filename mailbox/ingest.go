@@ -14,7 +14,8 @@ type Message struct {
 	Blob postino.BlobID
 	Size int64 // octets of the blob
 	// Staged is the blob when it is yet to be stored, in the same transaction;
-	// nil when it is stored already and the email becomes one more holder of it.
+	// nil when it is stored already and the email becomes one more holder of it,
+	// beside one that it has at that moment.
 	Staged *blob.Staged
 	// Index is the encoded [message.Index]; its offsets count from the beginning
 	// of the blob.

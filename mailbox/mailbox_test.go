@@ -227,6 +227,12 @@ func TestBatchDelivery(t *testing.T) {
 			d, err := b.Deliver(id, Delivery{Message: &shared, Prefix: []byte("Return-Path: <>\r\n"), Mailbox: MailboxID(i % 3), Date: began})
 			got, errs = append(got, d), append(errs, err)
 		}
+		staged := w.stage(letter(3))
+		for _, id := range []AccountID{acct, acct} {
+			if _, err := b.Deliver(id, Delivery{Message: staged}); err != nil {
+				return err
+			}
+		}
 		_, err := b.Deliver(5, Delivery{Message: &shared})
 		wantKind(t, err, postino.NotFound)
 		return b.Flush()

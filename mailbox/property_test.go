@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -287,14 +288,35 @@ func (m *machine) learn(t *rapid.T) {
 
 // Fold makes a checkpoint; it happens at random, so that often none is there.
 func (m *machine) Fold_(t *rapid.T) {
+	if rapid.Bool().Draw(t, "cut short") {
+		m.Store = New(&failing{m.db, rapid.IntRange(0, 3).Draw(t, "updates")}, m.blobs, m.opts)
+		m.foldTx = 1
+		_ = m.world.Fold(ctx, acct)
+		m.Forget(t)
+		return
+	}
 	if err := m.world.Fold(ctx, acct); err != nil {
 		t.Fatal(err)
 	}
 }
 
+// failing is a store in which only some updates succeed.
+type failing struct {
+	kv.DB
+	left int
+}
+
+func (f *failing) Update(ctx context.Context, scopes []kv.Scope, fn func(kv.Tx) error) error {
+	if f.left--; f.left < 0 {
+		return kv.ErrStopped
+	}
+	return f.DB.Update(ctx, scopes, fn)
+}
+
 // Forget drops all memory, as a restart does.
 func (m *machine) Forget(t *rapid.T) {
 	m.Store = New(m.db, m.blobs, m.opts)
+	m.foldTx = rapid.SampledFrom([]int{1, foldTx}).Draw(t, "fold transaction")
 	m.reset()
 }
 

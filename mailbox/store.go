@@ -11,6 +11,7 @@ import (
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/metric"
 )
 
 // Limits bound what an account can hold; zero fields mean the default.
@@ -26,8 +27,9 @@ type Limits struct {
 
 // Options of a [Store]; zero fields mean the default.
 type Options struct {
-	Logger *slog.Logger // discards
-	Limits Limits
+	Logger  *slog.Logger     // discards
+	Metrics *metric.Registry // nil counts nothing
+	Limits  Limits
 	// FoldRecords and FoldBytes are the length of the log's tail that makes a
 	// checkpoint due: 512 records, 256 KiB.
 	FoldRecords int
@@ -77,6 +79,8 @@ type Store struct {
 	opts   Options
 	limits Limits
 	log    *slog.Logger
+	met    meters
+	foldTx int
 
 	mu       sync.Mutex
 	accounts map[AccountID]*shared   // in memory, used or not
@@ -92,7 +96,7 @@ type Store struct {
 func New(db kv.DB, blobs *blob.Store, opts Options) *Store {
 	opts = opts.withDefaults()
 	return &Store{
-		db: db, blobs: blobs, opts: opts, limits: opts.Limits, log: opts.Logger,
+		db: db, blobs: blobs, opts: opts, limits: opts.Limits, log: opts.Logger, met: newMeters(opts.Metrics), foldTx: foldTx,
 		accounts: map[AccountID]*shared{},
 		hints:    map[AccountID]hint{},
 		due:      map[AccountID]bool{},

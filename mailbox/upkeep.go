@@ -157,7 +157,7 @@ func (s *Store) runUpkeep(ctx context.Context) error {
 			if err := s.Fold(ctx, id); err != nil && !postino.Is(err, postino.NotFound) {
 				s.observeFailure("fold log", id, err)
 			}
-			if err := s.startSweep(ctx, id, time.Now()); err != nil {
+			if err := s.startSweep(ctx, id, time.Now()); err != nil && !postino.Is(err, postino.NotFound) {
 				s.observeFailure("sweep account", id, err)
 			}
 		}
