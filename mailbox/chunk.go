@@ -108,9 +108,6 @@ func (c *columns) extend(n int) {
 	}
 }
 
-// truncate keeps the first n rows.
-func (c *columns) truncate(n int) { c.extend(n - len(c.uids)) }
-
 func (c *columns) setRow(i int, r *Row) {
 	c.uids[i], c.emails[i], c.threads[i] = r.UID, r.Email, r.Thread
 	c.dates[i], c.saved[i], c.sizes[i], c.modseqs[i] = r.Date, r.Saved, uint32(r.Size), r.ModSeq

@@ -13,8 +13,6 @@ type table struct {
 	dropped []uint32 // bases of chunks that became empty and may still be stored
 }
 
-var emptyTable = &table{starts: []int{0}}
-
 func (t *table) len() int { return t.starts[len(t.starts)-1] }
 
 // locate returns the chunk that holds message i and its place there.

@@ -99,12 +99,9 @@ func TestSearch(t *testing.T) {
 	}
 	_, err := a.Search(ctx, s, deep)
 	wantKind(t, err, postino.Invalid)
-	_, err = a.Search(ctx, s, not(nil2()))
+	_, err = a.Search(ctx, s, &Query{Op: OpNot})
 	wantKind(t, err, postino.Invalid)
 }
-
-// nil2 is a NOT without its key.
-func nil2() *Query { return &Query{Op: OpNot} }
 
 func TestThreads(t *testing.T) {
 	w := newWorld(t, Options{Grace: time.Second})
