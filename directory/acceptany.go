@@ -30,7 +30,7 @@ func (d *Directory) invent(ctx context.Context, a postino.Address) (Resolution, 
 	if err != nil {
 		return Resolution{Local: true}, err
 	}
-	return Resolution{Local: true, Targets: []Target{{Account: u.ID, User: u.Address, Detail: detail}}}, nil
+	return Resolution{Local: true, Targets: []Target{{Account: u.ID, User: u.Address, Detail: detail, Quota: u.Quota}}}, nil
 }
 
 // findOrAdd returns the user at an address, made on the fly if need be.

@@ -31,6 +31,8 @@ type Target struct {
 	// for a catch-all or the alias of a whole domain, postmaster. Zero when the
 	// user was addressed directly.
 	Via postino.Address
+	// Quota is the user's: 0 means that the mailbox has none.
+	Quota int64
 }
 
 // resolved is a cached answer: a resolution, or an error that will stay.
@@ -254,7 +256,7 @@ func (x *expansion) addUser(id uint64, detail string, via postino.Address) error
 	if err != nil {
 		return err
 	}
-	x.out = append(x.out, Target{Account: id, User: u.Address, Detail: detail, Via: via})
+	x.out = append(x.out, Target{Account: id, User: u.Address, Detail: detail, Via: via, Quota: u.Quota})
 	return nil
 }
 

@@ -71,39 +71,38 @@ func (t *transaction) resolve(ctx context.Context, a postino.Address) ([]directo
 	case len(t.rcpts)+len(r.Targets) > o.Limits.Targets:
 		return nil, &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients"}
 	}
-	if len(r.Targets) == 1 { // a list goes on when one member is full
-		limited, err := t.room(ctx, r.Targets[0].Account, max(1, t.opts.Size))
-		if err != nil {
+	if to := &r.Targets[0]; len(r.Targets) == 1 && to.Quota > 0 { // a list goes on when one member is full
+		if err := t.room(ctx, to.Account, max(1, t.opts.Size)); err != nil {
 			return nil, err
 		}
-		if limited && !slices.Contains(t.limited, r.Targets[0].Account) {
-			t.limited = append(t.limited, r.Targets[0].Account)
+		if !slices.Contains(t.limited, to.Account) {
+			t.limited = append(t.limited, to.Account)
 		}
 	}
 	return r.Targets, nil
 }
 
-// room refuses a mailbox that has no quota left for size octets, and tells
-// whether it has a quota. What will never fit is refused for good (RFC 5321
-// §4.2.3: 552), what may fit when the user has tidied up, for now (452).
-func (t *transaction) room(ctx context.Context, account uint64, size int64) (limited bool, err error) {
+// room refuses a mailbox that has no quota left for size octets. What will
+// never fit is refused for good (RFC 5321 §4.2.3: 552), what may fit when the
+// user has tidied up, for now (452).
+func (t *transaction) room(ctx context.Context, account uint64, size int64) error {
 	o := &t.s.b.opts
 	var u mailbox.Usage
-	err = o.DB.View(ctx, nil, func(r kv.Reader) (err error) {
+	err := o.DB.View(ctx, nil, func(r kv.Reader) (err error) {
 		u, err = o.Mailboxes.Usage(r, mailbox.AccountID(account))
 		return err
 	})
 	switch {
 	case postino.Is(err, postino.NotFound):
-		return false, nil // being made; delivery waits for it
+		return nil // being made; delivery waits for it
 	case err != nil:
-		return false, err
+		return err
 	case u.Limit.Bytes > 0 && size > u.Limit.Bytes:
-		return true, &smtp.Reply{Code: 552, Enhanced: "5.2.2", Text: "Message is larger than the mailbox may be"}
+		return &smtp.Reply{Code: 552, Enhanced: "5.2.2", Text: "Message is larger than the mailbox may be"}
 	case u.Limit.Bytes > 0 && u.Used.Bytes+size > u.Limit.Bytes, u.Limit.Messages > 0 && u.Used.Messages >= u.Limit.Messages:
-		return true, &smtp.Reply{Code: 452, Enhanced: "4.2.2", Text: "Mailbox full"}
+		return &smtp.Reply{Code: 452, Enhanced: "4.2.2", Text: "Mailbox full"}
 	}
-	return u.Limit != mailbox.Quota{}, nil
+	return nil
 }
 
 // fits asks the mailboxes with a quota again, now that the size is known. One
@@ -114,7 +113,7 @@ func (t *transaction) fits(ctx context.Context, size int64) error {
 	}
 	var refusal error
 	for _, account := range t.limited {
-		if _, refusal = t.room(ctx, account, size); refusal == nil {
+		if refusal = t.room(ctx, account, size); refusal == nil {
 			return nil
 		}
 	}

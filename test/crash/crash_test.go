@@ -95,7 +95,7 @@ func crashRound(t *testing.T, stride int64) int {
 	}), plan{})
 	must(t, err)
 	defer h.close()
-	h.populate()
+	h.populate(0)
 	h.listen(receive.MX, plan{})
 	on.Store(true)
 	deliverLetters(h, conns, letters, func(n int) {
@@ -160,7 +160,7 @@ func TestFailedSync(t *testing.T) {
 		faults := vfs.NewFaults(mem)
 		h, err := build(t, faults, plan{})
 		must(t, err)
-		h.populate()
+		h.populate(0)
 		h.listen(receive.MX, plan{})
 		syncs := 0
 		var mu sync.Mutex
@@ -201,7 +201,7 @@ func TestFullDisk(t *testing.T) {
 	h, err := build(t, mem, plan{idle: true})
 	must(t, err)
 	t.Cleanup(h.close)
-	h.populate()
+	h.populate(0)
 	h.listen(receive.MX, plan{})
 	send := func(n int) string {
 		c := h.dial(receive.MX)

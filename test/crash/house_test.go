@@ -43,7 +43,7 @@ type house struct {
 type plan struct {
 	queue  queue.Options // Retry, Limits
 	limits receive.Limits
-	quota  mailbox.Quota
+	quota  int64 // octets of each user
 	room   func(int64) error
 	idle   bool   // the queue is not started
 	dir    string // where on the file system
@@ -74,7 +74,7 @@ func build(t testing.TB, fs vfs.FS, p plan) (*house, error) {
 		Accounts: directory.AccountHooks{
 			Scopes: func(id uint64) []kv.Scope { return []kv.Scope{h.mailboxes.Scope(mailbox.AccountID(id))} },
 			Create: func(tx kv.Tx, u directory.User) error {
-				return h.mailboxes.Create(tx, mailbox.AccountID(u.ID), p.quota, time.Now())
+				return h.mailboxes.Create(tx, mailbox.AccountID(u.ID), mailbox.Quota{Bytes: u.Quota}, time.Now())
 			},
 			Remove: func(tx kv.Tx, u directory.User) error { return h.mailboxes.Remove(tx, mailbox.AccountID(u.ID)) },
 		},
@@ -116,19 +116,19 @@ func newHouse(t testing.TB, p plan) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.close)
-	h.populate()
+	h.populate(p.quota)
 	h.listen(receive.MX, p)
 	h.listen(receive.Submission, p)
 	return h
 }
 
-func (h *house) populate() {
+func (h *house) populate(quota int64) {
 	h.Helper()
 	ctx := context.Background()
 	must(h, h.users.AddDomain(ctx, directory.Domain{Name: "b.example"}))
 	must(h, h.users.AddDomain(ctx, directory.Domain{Name: "off.example", Disabled: true}))
 	for _, name := range []string{"bob", "ana", "postmaster"} {
-		_, err := h.users.AddUser(ctx, directory.NewUser{Address: postino.Address{Local: name, Domain: "b.example"}, Password: "correct horse"})
+		_, err := h.users.AddUser(ctx, directory.NewUser{Address: postino.Address{Local: name, Domain: "b.example"}, Password: "correct horse", Quota: quota})
 		must(h, err)
 	}
 	must(h, h.users.SetAlias(ctx, directory.Alias{Address: address("team@b.example"),

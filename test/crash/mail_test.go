@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/story"
@@ -317,7 +316,7 @@ func TestWrongPassword(t *testing.T) {
 }
 
 func TestQuota(t *testing.T) {
-	h := newHouse(t, plan{quota: mailbox.Quota{Bytes: 3000}, queue: queue.Options{Retry: queue.Schedule{First: time.Hour}}})
+	h := newHouse(t, plan{quota: 3000, queue: queue.Options{Retry: queue.Schedule{First: time.Hour}}})
 	send := func(to string, size int, want string) {
 		t.Helper()
 		c := h.dial(receive.MX)
