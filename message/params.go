@@ -9,7 +9,6 @@ import (
 type scratch struct {
 	pieces []piece
 	text   []byte
-	value  []byte
 }
 
 // piece is a parameter as written: name*section*=value (RFC 2231 §7).

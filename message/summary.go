@@ -116,7 +116,7 @@ func messageID(value []byte) string {
 	if ids := ParseMessageIDs(value, 1); len(ids) > 0 {
 		return ids[0]
 	}
-	if v := Unfold(value); bytes.IndexByte(v, '@') > 0 && bytes.IndexAny(v, " \t<>") < 0 {
+	if v := Unfold(value); bytes.IndexByte(v, '@') > 0 && !bytes.ContainsAny(v, " \t<>") {
 		return string(v)
 	}
 	return ""
@@ -147,7 +147,7 @@ func ParseMessageIDs(value []byte, max int) []string {
 
 // normalID takes white space and the quotes of a quoted-string away.
 func normalID(b []byte) string {
-	if bytes.IndexAny(b, " \t\r\n\"\\") < 0 {
+	if !bytes.ContainsAny(b, " \t\r\n\"\\") {
 		return string(b)
 	}
 	out := make([]byte, 0, len(b))
