@@ -26,9 +26,11 @@ const (
 	loggedIn = authenticated | selected
 )
 
-// conn is one connection. Between commands it is all that a client costs, beside
-// the goroutine: the buffers are in their pools then.
+// conn is one connection. While it waits for its client it is all that the
+// engine keeps: the buffers are in their pools then, and after a moment the
+// goroutine ends too, see parker.
 type conn struct {
+	parking
 	srv    *Server
 	lim    *Limits
 	raw    net.Conn // the socket, for interrupt and cut from other goroutines
@@ -53,6 +55,8 @@ type conn struct {
 	loginUntil time.Time
 	bad        int // commands answered BAD
 	quit       bool
+	between    bool // waiting for a command or, in IDLE, for anything: it may be parked
+	ready      bool // there is input, or it is not known
 
 	// The running command.
 	tag      []byte
@@ -91,14 +95,19 @@ var (
 	errReplied  = errors.New("replied") // the command sent its tagged reply or sends it later
 )
 
-// interrupt makes a waiting read return, to look at what changed. It may be
-// called from any goroutine.
-func (c *conn) interrupt() { c.raw.SetReadDeadline(time.Unix(1, 0)) }
+// interrupt makes a waiting connection look at what changed. It may be called
+// from any goroutine.
+func (c *conn) interrupt() {
+	if !c.srv.parker.resume(c, byNotice) {
+		c.raw.SetReadDeadline(time.Unix(1, 0))
+	}
+}
 
 // cut ends the connection from another goroutine.
 func (c *conn) cut() {
 	c.cancel()
 	c.raw.Close()
+	c.srv.parker.resume(c, byInput)
 }
 
 // wake is the notice of Session.Watch.
@@ -108,18 +117,32 @@ func (c *conn) wake() {
 	}
 }
 
+// mustRun tells whether there is something to do without input.
+func (c *conn) mustRun() bool {
+	return c.srv.closing.Load() || c.idling.Load() && c.changed.Load()
+}
+
 // Read is the one place that reads from the client. It waits until input comes,
 // time is up, the server closes, or, in IDLE, the mailbox changed. The order
 // is: set the deadline, then look for reasons to return, then read; whoever has a
 // reason sets it first and the deadline after, so none is missed.
-func (c *conn) Read(p []byte) (int, error) {
-	defer c.out.open() // flush released the buffer
+func (c *conn) Read(p []byte) (n int, err error) {
+	defer func() {
+		if err != errPark {
+			c.out.open() // flush released the buffer
+		}
+	}()
 	until := c.loginUntil
 	if c.state != notAuthenticated {
 		until = time.Now().Add(c.lim.IdleTime)
 	}
+	wait, parks := c.patience(until)
+	if parks && c.idling.Load() && !c.ready && c.nc == net.Conn(c.socket) && !c.mustRun() {
+		return 0, errPark // in IDLE there is rarely input soon
+	}
+	c.ready = false
 	for {
-		err := c.nc.SetReadDeadline(until)
+		err = c.nc.SetReadDeadline(wait)
 		switch {
 		case err != nil:
 		case c.srv.closing.Load():
@@ -127,14 +150,16 @@ func (c *conn) Read(p []byte) (int, error) {
 		case c.idling.Load() && c.changed.Load():
 			return 0, errWake
 		default:
-			var n int
 			if n, err = c.nc.Read(p); n > 0 {
 				return n, nil
 			}
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if time.Now().Before(until) {
+			switch {
+			case time.Now().Before(wait):
 				continue
+			case parks:
+				return 0, errPark
 			}
 			err = errIdle
 		}
@@ -144,6 +169,17 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.readErr = err
 		return 0, err
 	}
+}
+
+// patience tells how long to wait for input on a goroutine when the client's time
+// is until, and whether the connection is parked after that.
+func (c *conn) patience(until time.Time) (wait time.Time, parks bool) {
+	if c.between && c.socket != nil && c.state != notAuthenticated {
+		if wait = time.Now().Add(c.srv.parker.linger); wait.Before(until) {
+			return wait, true
+		}
+	}
+	return until, false
 }
 
 // flush writes what is gathered and gives the buffer back; the reader calls it
@@ -157,18 +193,25 @@ func (c *conn) flush() error {
 	return err
 }
 
-// serve runs the connection to its end.
-func (c *conn) serve() {
-	defer c.cancel()
+// begin makes the session and greets.
+func (c *conn) begin() bool {
 	sess, err := c.srv.opts.NewSession(c.ctx, &c.info)
+	c.out.open()
 	if err != nil {
-		c.out.open()
 		c.bye(replyFor(err).Text)
 		c.flush()
-		return
+		return false
 	}
 	c.sess = sess
 	c.srv.observe.connected(c)
+	c.greet()
+	return true
+}
+
+// proceed runs the connection until it is parked or at its end. After it the
+// caller must not touch c: who resumed it may.
+func (c *conn) proceed() {
+	parked := false
 	defer func() {
 		if v := recover(); v != nil {
 			c.srv.observe.panicked(c, v)
@@ -177,15 +220,45 @@ func (c *conn) serve() {
 			c.bye("[SERVERBUG] Internal error")
 			c.flush()
 		}
+		if !parked {
+			c.leave()
+		}
+	}()
+	for {
+		for c.step() {
+		}
+		if c.readErr != errPark {
+			break
+		}
+		c.readErr = nil
+		if parked = c.srv.parker.park(c, time.Now().Add(c.lim.IdleTime)); parked {
+			return
+		}
+		c.ready = true
+	}
+	c.flush()
+}
+
+// resumed goes on with a connection that was parked.
+func (c *conn) resumed(why wakeup) {
+	c.ready = why == byInput
+	if why == byTime {
+		c.readErr = errIdle
+	}
+	c.proceed()
+}
+
+// leave closes the connection and gives everything back.
+func (c *conn) leave() {
+	c.cancel()
+	if c.sess != nil {
 		c.out.release()
 		c.in.Close()
 		c.sess.Close()
 		c.srv.observe.disconnected(c, c.readErr)
-	}()
-	c.greet()
-	for c.step() {
 	}
-	c.flush()
+	c.nc.Close()
+	c.srv.leave(c)
 }
 
 func (c *conn) greet() {
@@ -212,7 +285,9 @@ func (c *conn) bye(text string) {
 // be a goroutine of its own.
 func (c *conn) step() bool {
 	if c.readErr == nil {
+		c.between = true
 		c.readErr = c.in.WaitInput()
+		c.between = false
 	}
 	if c.readErr == errWake {
 		c.readErr = nil

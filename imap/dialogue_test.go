@@ -34,6 +34,12 @@ func start(t testing.TB, store *memStore, change func(*Options)) (*Server, func(
 		change(&opts)
 	}
 	s := NewServer(opts)
+	return s, serve(t, s)
+}
+
+// serve lets s serve on loopback and returns a way to connect.
+func serve(t testing.TB, s *Server) func() *client {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +56,7 @@ func start(t testing.TB, store *memStore, change func(*Options)) (*Server, func(
 			t.Error("Serve:", err)
 		}
 	})
-	return s, func() *client {
+	return func() *client {
 		nc, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)

@@ -3,7 +3,8 @@
 // answers. It knows no storage and no policy.
 //
 // Flow: (1) [Server] accepts a connection and asks Options.NewSession for its
-// Session; (2) the connection waits without any buffer until input comes;
+// Session; (2) the connection waits without any buffer until input comes, on Linux
+// after a moment, and at once in IDLE, without a goroutine too, see parker;
 // (3) a line is read under the limits of its state and its tag and name are looked up
 // in the command table; (4) the command's own file parses the arguments into
 // a request struct, asking the client for literals where they stand; (5) the Session does

@@ -29,6 +29,8 @@ type Server struct {
 	perAddr   map[netip.Prefix]int
 	perUser   map[string]int
 	idle      sync.Cond // signalled when a connection ends
+
+	parker parker
 }
 
 // NewServer returns a server that serves nothing yet.
@@ -38,6 +40,7 @@ func NewServer(opts Options) *Server {
 		commands:  commandTable(),
 		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{},
 		perAddr: map[netip.Prefix]int{}, perUser: map[string]int{},
+		parker: parker{linger: linger},
 	}
 	s.idle.L = &s.mu
 	if opts.TLS != nil {
@@ -54,7 +57,8 @@ func NewServer(opts Options) *Server {
 var ErrServerClosed = errors.New("imap: server closed")
 
 // Serve accepts connections until Shutdown or an error of the listener. Each
-// connection runs on its own goroutine. For implicit TLS the listener gives *tls.Conn.
+// connection runs on its own goroutine, on Linux only while it has something to do.
+// For implicit TLS the listener gives *tls.Conn.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	if s.closing.Load() {
@@ -75,7 +79,7 @@ func (s *Server) Serve(l net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 5 * time.Millisecond
-			go s.ServeConn(nc)
+			go s.serve(nc, canPark)
 		case s.closing.Load():
 			return ErrServerClosed
 		case errors.Is(err, net.ErrClosed):
@@ -89,9 +93,12 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // ServeConn serves one connection and returns when it is closed.
-func (s *Server) ServeConn(nc net.Conn) {
+func (s *Server) ServeConn(nc net.Conn) { s.serve(nc, false) }
+
+// serve serves one connection until it is closed or, when it parks, waits for
+// its client.
+func (s *Server) serve(nc net.Conn, parks bool) {
 	c := newConn(s, nc)
-	defer func() { c.nc.Close() }() // by then TLS may stand upon nc
 	tc, isTLS := nc.(*tls.Conn)
 	if why := s.admit(c); why != "" {
 		s.observe.connectionRefused(c.info.Remote.String(), why)
@@ -99,19 +106,38 @@ func (s *Server) ServeConn(nc net.Conn) {
 			nc.SetDeadline(time.Now().Add(time.Second))
 			nc.Write([]byte("* BYE [UNAVAILABLE] " + why + "\r\n"))
 		}
+		c.cancel()
+		nc.Close()
 		return
 	}
-	defer s.leave(c)
+	if parks {
+		c.socket = socketOf(nc)
+	}
 	if isTLS {
 		ctx, cancel := context.WithTimeout(c.ctx, s.lim.Handshake)
 		err := tc.HandshakeContext(ctx)
 		cancel()
 		if err != nil {
 			s.observe.handshakeFailed(c, err)
+			c.leave()
 			return
 		}
 	}
-	c.serve()
+	if !c.begin() {
+		c.leave()
+		return
+	}
+	c.proceed()
+}
+
+// socketOf returns the socket under a connection whose input can be waited for:
+// when the connection has none to read, the next octets come to that socket.
+func socketOf(nc net.Conn) *net.TCPConn {
+	if tc, ok := nc.(*tls.Conn); ok {
+		nc = tc.NetConn()
+	}
+	s, _ := nc.(*net.TCPConn)
+	return s
 }
 
 // admit counts a connection in, or says why not (IM6).
@@ -202,5 +228,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for len(s.conns) > 0 {
 		s.idle.Wait()
 	}
+	s.parker.close()
 	return ctx.Err()
 }
