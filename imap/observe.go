@@ -31,15 +31,15 @@ func newObserver(log *slog.Logger, m *metric.Registry) observer {
 	}
 	return observer{
 		log:      log,
-		open:     m.Gauge("imap_connections", "Open IMAP connections."),
-		conns:    m.Counter("imap_connections_total", "IMAP connections accepted."),
-		refused:  m.Counter("imap_refused_total", "IMAP connections refused by a limit."),
-		logins:   m.Counter("imap_logins_total", "IMAP logins that succeeded."),
-		failures: m.Counter("imap_login_failures_total", "IMAP logins that failed."),
-		commands: m.Counter("imap_commands_total", "IMAP commands run."),
-		bad:      m.Counter("imap_bad_commands_total", "IMAP commands answered BAD."),
-		errors:   m.Counter("imap_internal_errors_total", "IMAP commands that failed inside the server."),
-		panics:   m.Counter("imap_panics_total", "IMAP connections ended by a panic."),
+		open:     m.Gauge("postino_imap_connections", "Open IMAP connections."),
+		conns:    m.Counter("postino_imap_connections_total", "IMAP connections accepted."),
+		refused:  m.Counter("postino_imap_refused_total", "IMAP connections refused by a limit."),
+		logins:   m.Counter("postino_imap_logins_total", "IMAP logins that succeeded."),
+		failures: m.Counter("postino_imap_login_failures_total", "IMAP logins that failed."),
+		commands: m.Counter("postino_imap_commands_total", "IMAP commands run."),
+		bad:      m.Counter("postino_imap_bad_commands_total", "IMAP commands answered BAD."),
+		errors:   m.Counter("postino_imap_internal_errors_total", "IMAP commands that failed inside the server."),
+		panics:   m.Counter("postino_imap_panics_total", "IMAP connections ended by a panic."),
 	}
 }
 

@@ -58,6 +58,7 @@ func loadConfig(path string) (*app.Config, error) {
 func printJSON(e *env, v any) error {
 	enc := json.NewEncoder(e.out)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
 

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// result is what one command line gave.
+type result struct {
+	code     int
+	out, err string
+}
+
+// command runs a command line with input on a pipe.
+func command(t *testing.T, ctx context.Context, input string, args ...string) result {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.WriteString(input); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	var out, errs bytes.Buffer
+	code := run(&env{ctx: ctx, in: r, out: &out, err: &errs}, args)
+	return result{code, out.String(), errs.String()}
+}
+
+// want checks code and a part of what was printed.
+func (r result) want(t *testing.T, code int, text string) {
+	t.Helper()
+	if r.code != code || !strings.Contains(r.out+r.err, text) {
+		t.Errorf("exit %d, want %d and %q; printed:\n%s%s", r.code, code, text, r.out, r.err)
+	}
+}
+
+func TestAdministration(t *testing.T) {
+	dir := t.TempDir()
+	cfg := filepath.Join(dir, "postino.toml")
+	do := func(code int, text string, args ...string) {
+		t.Helper()
+		command(t, t.Context(), "secret words\n", args...).want(t, code, text)
+	}
+	do(exitUsage, "", "nonsense")
+	do(exitOK, "postino ", "version")
+	do(exitConfig, "no such file", "user", "list", "-c", cfg)
+	do(exitData, "full name", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "short", "ana@example.org")
+	do(exitOK, "IN MX    10 mail.example.org.", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "mail.example.org", "ana@example.org")
+	do(exitData, "exists", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "mail.example.org", "ana@example.org")
+	do(exitOK, "ok", "config", "check", "-c", cfg)
+	everything(t, do, cfg)
+	do(exitOK, "removed", "domain", "remove", "-c", cfg, "example.net")
+
+	text, err := os.ReadFile(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cfg, append(text, "\n[smtp]\nmax_sise = 1\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do(exitConfig, `Did you mean "max_size"?`, "config", "check", "-c", cfg)
+}
+
+// everything works alike on the store itself and through a running server.
+func everything(t *testing.T, do func(int, string, ...string), cfg string) {
+	t.Helper()
+	do(exitOK, "added", "domain", "add", "-c", cfg, "example.net")
+	do(exitData, "example.net", "domain", "add", "-c", cfg, "example.net")
+	do(exitData, "bad domain", "domain", "add", "-c", cfg, "exam_ple")
+	do(exitOK, "example.net", "domain", "list", "-c", cfg)
+	do(exitOK, "added", "user", "add", "-c", cfg, "--quota", "10 MiB", "bob@example.net")
+	do(exitUsage, "is no size", "user", "add", "-c", cfg, "--quota", "much", "bob@example.net")
+	do(exitNotFound, "no such domain", "user", "add", "-c", cfg, "bob@example.com")
+	do(exitOK, "10.0 MiB", "user", "list", "-c", cfg, "example.net")
+	do(exitOK, `"Address": "bob@example.net"`, "user", "list", "-c", cfg, "--json")
+	do(exitOK, "changed", "user", "passwd", "-c", cfg, "bob@example.net")
+	do(exitOK, "", "user", "app-password", "-c", cfg, "bob@example.net", "phone")
+	do(exitOK, "added", "alias", "add", "-c", cfg, "all@example.net", "bob@example.net", "ana@example.org")
+	do(exitData, "", "alias", "add", "-c", cfg, "x@example.net", "x@example.net")
+	do(exitOK, "all@example.net", "alias", "list", "-c", cfg)
+	do(exitOK, "removed", "alias", "remove", "-c", cfg, "all@example.net")
+	do(exitNotFound, "", "alias", "remove", "-c", cfg, "all@example.net")
+	do(exitData, "--yes", "user", "remove", "-c", cfg, "bob@example.net")
+	do(exitOK, "removed", "user", "remove", "-c", cfg, "--yes", "bob@example.net")
+	do(exitNotFound, "", "trace", "-c", cfg, "nobody@example.net")
+}
+
+func TestServe(t *testing.T) {
+	dir := t.TempDir()
+	cfg := filepath.Join(dir, "postino.toml")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	text := "[server]\nhostname = \"mx.example.org\"\ndata_dir = \"data\"\n[tls]\nself_signed = true\n[[listener]]\nkind = \"smtp\"\naddress = \"" + addr + "\"\n"
+	if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan result, 1)
+	go func() { ended <- command(t, ctx, "", "serve", "-c", cfg) }()
+	for end := time.Now().Add(30 * time.Second); ; {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+	do := func(code int, text string, args ...string) {
+		t.Helper()
+		command(t, t.Context(), "secret words\n", args...).want(t, code, text)
+	}
+	do(exitOK, "added", "domain", "add", "-c", cfg, "example.org")
+	do(exitOK, "added", "user", "add", "-c", cfg, "ana@example.org")
+	everything(t, do, cfg)
+	command(t, t.Context(), "", "serve", "-c", cfg).want(t, exitFailed, "does another process use it") // ST4
+	stop()
+	r := <-ended
+	r.want(t, exitOK, "stopped")
+	do(exitOK, "ana@example.org", "user", "list", "-c", cfg)
+}
+
+func TestSize(t *testing.T) {
+	for text, want := range map[string]size{"0": 0, "17": 17, "1KiB": 1024, "2 MiB": 2 << 20, "10GiB": 10 << 30, "3B": 3} {
+		var s size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {
+			t.Errorf("%q: %d, %v", text, s, err)
+		}
+	}
+	for _, text := range []string{"", "x", "-1", "1.5GiB", "99999999999TiB", "1 GB"} {
+		var s size
+		if err := s.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was taken for %d", text, s)
+		}
+	}
+	if got := size(3 << 30).String(); got != "3.0 GiB" {
+		t.Errorf("got %s", got)
+	}
+}
