@@ -230,7 +230,7 @@ func (c *conn) proceed() {
 		if c.readErr != errPark {
 			break
 		}
-		c.readErr = nil
+		c.readErr, c.code = nil, nil
 		if parked = c.srv.parker.park(c, time.Now().Add(c.lim.IdleTime)); parked {
 			return
 		}

@@ -90,7 +90,7 @@ func (f *fetch) markSeen(ctx context.Context, spans []span) error {
 	}
 	f.after = res.Snapshot
 	if res.ModSeq != 0 {
-		f.s.sel.own[res.ModSeq] = true
+		f.s.sel.knows(res.ModSeq)
 	}
 	return nil
 }

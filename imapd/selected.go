@@ -14,8 +14,16 @@ type selected struct {
 	snap     *mailbox.Snapshot // what the client believes
 	readOnly bool
 	keywords int                     // how many of the mailbox's keywords the client was told
-	own      map[mailbox.ModSeq]bool // changes of this session that the client knows of
+	own      map[mailbox.ModSeq]bool // changes of this session that the client knows of, see knows
 	stop     func()                  // ends the notices
+}
+
+// knows notes a change that the session's own command reported.
+func (sel *selected) knows(m mailbox.ModSeq) {
+	if sel.own == nil {
+		sel.own = map[mailbox.ModSeq]bool{}
+	}
+	sel.own[m] = true
 }
 
 // systemFlags pairs the engine's flags with the mailboxes' own.
@@ -78,7 +86,7 @@ func (s *session) Select(ctx context.Context, req imap.SelectRequest) (*imap.Sel
 		return nil, err
 	}
 	status := snap.Status()
-	s.sel = &selected{view: view, snap: snap, readOnly: req.ReadOnly, keywords: len(snap.Keywords()), own: map[mailbox.ModSeq]bool{}}
+	s.sel = &selected{view: view, snap: snap, readOnly: req.ReadOnly, keywords: len(snap.Keywords())}
 	s.subscribe()
 	return &imap.SelectData{
 		Name: info.Name, Attrs: attrs(info.SpecialUse), Messages: uint32(snap.Len()), FirstUnseen: firstUnseen(snap),
@@ -171,7 +179,7 @@ func (s *session) tell(w *imap.UpdateWriter, next *mailbox.Snapshot) {
 		w.Flags(uint32(i+1), uint32(r.UID), uint64(r.ModSeq), toWire(r.Flags.System()), names)
 	}
 	sel.snap = next
-	clear(sel.own)
+	sel.own = nil
 }
 
 // tellKeywords announces keywords that the client has not seen in FLAGS yet.
@@ -199,7 +207,7 @@ func (s *session) Store(ctx context.Context, w *imap.UpdateWriter, req imap.Stor
 		return nil, err
 	}
 	if res.ModSeq != 0 {
-		s.sel.own[res.ModSeq] = true
+		s.sel.knows(res.ModSeq)
 	}
 	s.tellKeywords(w, res.Snapshot)
 	s.tellFlags(w, spans, res)

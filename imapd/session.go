@@ -43,8 +43,8 @@ func (d *Desk) NewSession(_ context.Context, c *imap.ConnInfo) (imap.Session, er
 type session struct {
 	desk    *Desk
 	conn    *imap.ConnInfo
-	user    directory.User
-	proved  directory.User   // by the SASL exchange under way
+	user    string           // canonical address, empty until logged in
+	proved  *directory.User  // by the SASL exchange under way
 	acct    *mailbox.Account // nil until logged in
 	sel     *selected        // nil when no mailbox is open
 	changed func()           // whom to tell of changes
@@ -77,17 +77,18 @@ func (s *session) authenticator() *sasl.Authenticator {
 		if err != nil {
 			return "", err
 		}
-		s.proved = u
+		s.proved = &u
 		return u.Address.String(), nil
 	}}
 }
 
 // Bind opens the account of the user that the exchange proved.
 func (s *session) Bind(ctx context.Context, identity string) error {
-	if identity == "" || s.proved.Address.String() != identity {
+	u := s.proved
+	if s.proved = nil; u == nil || u.Address.String() != identity {
 		return postino.E(postino.Denied, "log in", identity, nil)
 	}
-	return s.open(ctx, s.proved)
+	return s.open(ctx, *u)
 }
 
 // check asks the directory.
@@ -113,13 +114,13 @@ func remote(a net.Addr) netip.Addr {
 func (s *session) open(ctx context.Context, u directory.User) error {
 	acct, err := s.desk.opts.Mailboxes.Account(ctx, mailbox.AccountID(u.ID))
 	if err == nil {
-		s.user, s.acct = u, acct
+		s.user, s.acct = u.Address.String(), acct
 	}
 	return err
 }
 
 // User returns the canonical address of who is logged in.
-func (s *session) User() string { return s.user.Address.String() }
+func (s *session) User() string { return s.user }
 
 // Close gives everything back.
 func (s *session) Close() error {

@@ -11,17 +11,20 @@ import (
 // allocation.
 const BufferSize = 16 << 10
 
-// firstSize is how much a Reader can take in without a buffer: nearly every
-// command fits, so most of an idle client's commands cost one read.
+// firstSize is the size of the buffer that a Reader waits with: nearly every
+// command fits, so most commands after a pause cost one read.
 const firstSize = 128
 
 // ErrLineTooLong tells that a line exceeds its limit; the rest of it is unread.
 var ErrLineTooLong = errors.New("line too long")
 
-var buffers = sync.Pool{New: func() any { return new([BufferSize]byte) }}
+var (
+	buffers = sync.Pool{New: func() any { return new([BufferSize]byte) }}
+	firsts  = sync.Pool{New: func() any { return new([firstSize]byte) }}
+)
 
 // Reader buffers the input of one connection. Between commands, when all input
-// is consumed, it holds no buffer but the few octets of first.
+// is consumed, it holds no buffer; while it waits, one of firstSize.
 type Reader struct {
 	// Src is read; Wait is called before a read that may block, so that the
 	// owner can flush its output.
@@ -31,7 +34,6 @@ type Reader struct {
 	buf    []byte // the octets r:w are unread
 	r, w   int
 	pooled *[BufferSize]byte // backing of buf, nil for a grown or no buffer
-	first  [firstSize]byte
 }
 
 // Buffered is how many octets are read and not consumed.
@@ -60,13 +62,15 @@ func (b *Reader) fill() error {
 		return err
 	}
 	if b.buf == nil {
-		n, err := b.Src.Read(b.first[:])
+		first := firsts.Get().(*[firstSize]byte)
+		defer firsts.Put(first)
+		n, err := b.Src.Read(first[:])
 		if n == 0 {
 			return noProgress(err)
 		}
 		b.pooled = buffers.Get().(*[BufferSize]byte)
 		b.buf = b.pooled[:]
-		b.w = copy(b.buf, b.first[:n])
+		b.w = copy(b.buf, first[:n])
 		return nil
 	}
 	if b.r > 0 && b.r == b.w {
