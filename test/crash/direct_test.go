@@ -163,7 +163,7 @@ func (s *session) look(ctx context.Context, bodies bool) (*found, error) {
 	if err := a.Sync(ctx); err != nil {
 		return nil, err
 	}
-	got := &found{folders: map[string]*folder{}, subs: map[string]bool{}}
+	got := &found{folders: map[string]*folder{}, subs: map[string]bool{}, modseq: uint64(a.ModSeq())}
 	for _, name := range a.Subscriptions() {
 		got.subs[name] = true
 	}
@@ -175,9 +175,8 @@ func (s *session) look(ctx context.Context, bodies bool) (*found, error) {
 		}
 		snap := v.Snapshot()
 		st := snap.Status()
-		f := &folder{validity: st.UIDValidity, next: uint32(st.UIDNext), mails: map[uint32]mail{}}
+		f := &folder{validity: st.UIDValidity, next: uint32(st.UIDNext), modseq: uint64(st.HighestModSeq), mails: map[uint32]mail{}}
 		got.folders[info.Name] = f
-		got.modseq = max(got.modseq, uint64(st.HighestModSeq))
 		for _, r := range snap.Rows(0, snap.Len()) {
 			if _, ok := tags[r.Email]; !ok {
 				if tags[r.Email], err = s.identify(ctx, a, r.Email, bodies, got); err != nil {

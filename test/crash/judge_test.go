@@ -11,7 +11,7 @@ func TestJudge(t *testing.T) {
 		return &found{
 			folders: map[string]*folder{
 				"INBOX": {validity: 1, next: 9, mails: map[uint32]mail{3: {"A1s", `\Seen`}, 5: {"L2s", ""}}},
-				"p1":    {validity: 2, next: 4, mails: map[uint32]mail{2: {"A1s", ""}}},
+				"p1":    {validity: 2, next: 4, modseq: 15, mails: map[uint32]mail{2: {"A1s", ""}}},
 			},
 			subs: map[string]bool{"INBOX": true}, modseq: 20,
 		}
@@ -40,6 +40,7 @@ func TestJudge(t *testing.T) {
 		"UIDNEXT":             {nil, func(f *found) { f.folders["p1"].next = 3 }, "UIDNEXT"},
 		"UIDVALIDITY":         {nil, func(f *found) { f.folders["p1"].validity = 5 }, "UIDVALIDITY"},
 		"MODSEQ":              {nil, func(f *found) { f.modseq = 19 }, "MODSEQ"},
+		"HIGHESTMODSEQ":       {nil, func(f *found) { f.folders["p1"].modseq = 14 }, "HIGHESTMODSEQ"},
 		"half a move":         {&operation{kind: "move", box: "p1", uids: []uint32{2}, to: "INBOX"}, func(f *found) { f.folders["p1"].mails = nil }, "lacks"},
 		"a whole move":        {&operation{kind: "move", box: "p1", uids: []uint32{2}, to: "INBOX"}, func(f *found) { f.folders["p1"].mails = nil; f.folders["INBOX"].mails[11] = mail{"A1s", ""} }, ""},
 		"reused UIDVALIDITY":  {&operation{kind: "create", box: "p2"}, func(f *found) { f.folders["p2"] = &folder{validity: 2, next: 1} }, "UIDVALIDITY"},

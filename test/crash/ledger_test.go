@@ -25,6 +25,7 @@ type mail struct {
 type folder struct {
 	validity uint32 // 0: not yet seen
 	next     uint32 // the greatest UIDNEXT that was shown
+	modseq   uint64 // the greatest HIGHESTMODSEQ that was shown
 	mails    map[uint32]mail
 	fresh    []mail // brought by an operation whose answer was not seen: UIDs from next on
 	arrivals bool   // letters that nobody has seen yet may be here
@@ -37,7 +38,7 @@ type model struct {
 	subs       map[string]bool
 	seen       map[string]bool   // letters that were shown, also those that are gone since
 	validities map[uint32]string // every UIDVALIDITY ever shown, and to which name it was given
-	modseq     uint64            // the greatest that was shown
+	modseq     uint64            // the greatest of the account that was shown
 }
 
 func (m *model) clone() *model {
@@ -175,7 +176,7 @@ func changeFlags(have, kind string, flags []string) string {
 type found struct {
 	folders  map[string]*folder // next is UIDNEXT
 	subs     map[string]bool
-	modseq   uint64
+	modseq   uint64   // of the account, where it is shown
 	problems []string // damaged bodies and the like
 }
 
@@ -222,6 +223,9 @@ func (m *model) judgeFolder(name string, f, g *folder, arrived, sent map[string]
 	}
 	if g.next < f.next {
 		fail("UIDNEXT %d went back, it was %d", g.next, f.next)
+	}
+	if g.modseq < f.modseq {
+		fail("HIGHESTMODSEQ %d went back, it was %d", g.modseq, f.modseq)
 	}
 	for u, x := range f.mails {
 		if g.mails[u] != x {
@@ -275,7 +279,7 @@ func (m *model) observe(got *found) *model {
 		if f.validity == 0 {
 			m.validities[g.validity] = name
 		}
-		f.validity, f.next, f.mails, f.fresh = g.validity, g.next, maps.Clone(g.mails), nil
+		f.validity, f.next, f.modseq, f.mails, f.fresh = g.validity, g.next, g.modseq, maps.Clone(g.mails), nil
 		f.arrivals = name == "INBOX"
 		for _, x := range f.mails {
 			if strings.HasPrefix(x.tag, "L") {
