@@ -227,10 +227,14 @@ func (db *DB) Update(ctx context.Context, scopes []kv.Scope, fn func(kv.Tx) erro
 	return db.commit(t)
 }
 
+// retain lets the memory of batches up to a large MULTIAPPEND be used again:
+// faulting in fresh pages costs as much as filling them.
+var retain = pebble.WithMaxRetainedSizeBytes(maxGroupBytes)
+
 // run runs the closure. When there is nothing to commit, or it panics, the
 // locks are given back.
 func (db *DB) run(t *tx, fn func(kv.Tx) error) (wrote bool, err error) {
-	t.src, t.batch = db.peb, db.peb.NewBatch()
+	t.src, t.batch = db.peb, db.peb.NewBatch(retain)
 	defer func() {
 		t.reader.end()
 		if !wrote {
@@ -328,7 +332,7 @@ func (db *DB) Close() error {
 	go func() {
 		<-db.ended
 		db.views.release(db.views.cur.Load())
-		db.views.closeStale()
+		db.views.closeStale(0)
 		closed <- db.peb.Close()
 	}()
 	select {

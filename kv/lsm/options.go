@@ -18,7 +18,8 @@ type Options struct {
 	Metrics *metric.Registry
 	// Guard sets the thresholds of free space.
 	Guard GuardOptions
-	// CacheBytes is the size of the block cache; default 128 MiB.
+	// CacheBytes is the size of the block cache; default 128 MiB. While few
+	// memtables are in use it takes up to two times MemTableBytes more.
 	CacheBytes int64
 	// MemTableBytes is the size at which a memtable is flushed; default 64 MiB.
 	// Up to four of them are in memory.
@@ -30,6 +31,9 @@ type Options struct {
 	// every Update returns kv.ErrStopped.
 	ReadOnly bool
 }
+
+// cachedMemTables is how many memtables the cache has room for beside CacheBytes.
+const cachedMemTables = 3
 
 func (o *Options) setDefaults() {
 	if o.Logger == nil {
@@ -48,8 +52,11 @@ func (o *Options) setDefaults() {
 func (o *Options) pebble() *pebble.Options {
 	p := &pebble.Options{
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		CacheSize:          o.CacheBytes,
-		MemTableSize:       uint64(o.MemTableBytes),
+		// Pebble takes the memory of memtables out of the cache. In a burst of
+		// writes nothing would be left for the blocks that indexes and filters
+		// of tables are in, and each Get would read them from the files.
+		CacheSize:    o.CacheBytes + cachedMemTables*o.MemTableBytes,
+		MemTableSize: uint64(o.MemTableBytes),
 		// A burst may fill four memtables before writers wait for a flush, and
 		// L0 may grow deep: an ingest peak is worth more than the reads in it.
 		MemTableStopWritesThreshold: 4,
