@@ -22,34 +22,80 @@ func (s *session) Append(ctx context.Context, req imap.AppendRequest) (imap.Appe
 }
 
 // appender stages the messages of one APPEND and stores them in one commit.
+// While a message arrives the one before is hashed and rendered by a worker.
 type appender struct {
 	s       *session
 	box     mailbox.MailboxID
 	now     time.Time
 	total   int64
-	done    []mailbox.AppendMessage
-	writers []*blob.Writer // of done and of the message being written
-	index   *message.Indexer
-	cur     imap.AppendMessage
+	writers []*blob.Writer // of all messages, with the one being written
+	cur     arrived        // the message being written
+	queue   chan arrived   // to the worker, once there is a second message
+	ended   chan struct{}  // closed when the worker ended
+	// What follows is the worker's while it runs.
+	done     []mailbox.AppendMessage
+	err      error
+	panicked any
 }
 
-// Message finishes the message before and begins one. What would not fit the
-// quota is refused before it is sent.
+// arrived is a message of which all octets, or all so far, are written.
+type arrived struct {
+	imap.AppendMessage
+	body  *blob.Writer
+	index *message.Indexer
+}
+
+// queued is how many messages may wait for the worker.
+const queued = 64
+
+// Message hands the message before to the worker and begins one. What would not
+// fit the quota is refused before it is sent.
 func (a *appender) Message(ctx context.Context, m imap.AppendMessage) (io.Writer, error) {
-	if err := a.finish(); err != nil {
-		return nil, err
-	}
 	a.total += m.Size
 	use := a.s.acct.Usage()
 	if use.Limit.Bytes > 0 && use.Used.Bytes+a.total > use.Limit.Bytes ||
-		use.Limit.Messages > 0 && use.Used.Messages+int64(len(a.done)) >= use.Limit.Messages {
+		use.Limit.Messages > 0 && use.Used.Messages+int64(len(a.writers)) >= use.Limit.Messages {
 		return nil, postino.E(postino.Full, "append", "", nil)
+	}
+	if a.cur.index != nil {
+		if a.queue == nil {
+			a.queue, a.ended = make(chan arrived, queued), make(chan struct{})
+			go a.work()
+		}
+		a.queue <- a.cur
 	}
 	w := a.s.desk.opts.Blobs.Create(a.now)
 	a.writers = append(a.writers, w)
-	a.index = message.NewIndexer(message.Limits{})
-	a.cur = m
-	return tee{w, a.index}, nil
+	a.cur = arrived{m, w, message.NewIndexer(message.Limits{})}
+	return tee{w, a.cur.index}, nil
+}
+
+// work finishes messages in their order until the queue is closed. A panic is
+// for the connection's goroutine to end on.
+func (a *appender) work() {
+	defer close(a.ended)
+	defer func() {
+		if a.panicked = recover(); a.panicked != nil {
+			for range a.queue { // the sender must not wait
+			}
+		}
+	}()
+	for m := range a.queue {
+		a.finish(m)
+	}
+}
+
+// join ends the worker.
+func (a *appender) join() {
+	if a.queue == nil {
+		return
+	}
+	close(a.queue)
+	<-a.ended
+	a.queue = nil
+	if a.panicked != nil {
+		panic(a.panicked)
+	}
 }
 
 // tee writes to the blob and to the index.
@@ -67,49 +113,56 @@ func (t tee) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// finish stages the message being written, if there is one.
-func (a *appender) finish() error {
-	if a.index == nil {
-		return nil
+// finish stages a message; after the first failure it only frees memory.
+func (a *appender) finish(m arrived) {
+	if a.err != nil {
+		m.index.Release()
+		return
 	}
-	ix := a.index.Finish()
-	a.index.Release()
-	a.index = nil
-	staged, err := a.writers[len(a.writers)-1].Finish()
+	ix := m.index.Finish()
+	staged, err := m.body.Finish()
 	if err != nil {
-		return err
+		a.err = err
+		return
 	}
 	msg := mailbox.NewMessage(staged.ID, ix, ix.Header())
 	msg.Staged = &staged
-	date := a.cur.Date
+	date := m.Date
 	if date.IsZero() {
 		date = a.now
 	}
-	a.done = append(a.done, mailbox.AppendMessage{Message: msg, Flags: fromWire(a.cur.Flags), Keywords: a.cur.Keywords, Date: date})
-	return nil
+	a.done = append(a.done, mailbox.AppendMessage{Message: msg, Flags: fromWire(m.Flags), Keywords: m.Keywords, Date: date})
 }
 
 // Commit stores all messages.
 func (a *appender) Commit(ctx context.Context) (*imap.AppendData, error) {
-	if err := a.finish(); err != nil {
-		return nil, err
+	a.join()
+	last := a.cur
+	a.cur.index = nil // finish gives it back
+	a.finish(last)
+	if a.err != nil {
+		return nil, a.err
 	}
 	res, err := a.s.acct.Append(ctx, a.box, a.done)
 	if err != nil {
 		return nil, err
 	}
-	data := &imap.AppendData{UIDValidity: res.UIDValidity}
-	if len(a.done) > 0 {
-		data.UIDs = []imap.Range{{Start: uint32(res.UIDs.Lo), Stop: uint32(res.UIDs.Hi)}}
-	}
-	return data, nil
+	return &imap.AppendData{
+		UIDValidity: res.UIDValidity,
+		UIDs:        []imap.Range{{Start: uint32(res.UIDs.Lo), Stop: uint32(res.UIDs.Hi)}},
+	}, nil
 }
 
 // Abort gives back what was staged; after Commit it only frees memory.
 func (a *appender) Abort() {
-	if a.index != nil {
-		a.index.Release()
-		a.index = nil
+	defer a.release()
+	a.join()
+}
+
+func (a *appender) release() {
+	if a.cur.index != nil {
+		a.cur.index.Release()
+		a.cur.index = nil
 	}
 	for _, w := range a.writers {
 		w.Abort()
