@@ -102,6 +102,7 @@ func Start(opts Options) (*Node, error) {
 	n.stopBg = cancel
 	n.background(ctx, "mailboxes", n.Mailboxes.Run)
 	n.background(ctx, "blobs", n.upkeep)
+	n.background(ctx, "memory", giveBack)
 	n.Queue.Start()
 	for _, s := range n.servers {
 		n.bg.Go(func() {

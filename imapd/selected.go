@@ -144,9 +144,12 @@ func (s *session) Poll(ctx context.Context, w *imap.UpdateWriter, expunge bool) 
 	if s.sel == nil {
 		return nil
 	}
-	next, err := s.sel.view.Sync(ctx)
-	if err != nil {
-		return err
+	next := s.sel.view.Snapshot()
+	if s.changed == nil { // who watches is told of what is not published yet
+		var err error
+		if next, err = s.sel.view.Sync(ctx); err != nil {
+			return err
+		}
 	}
 	if next == s.sel.snap {
 		return nil
