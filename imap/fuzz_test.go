@@ -307,7 +307,8 @@ func FuzzList(f *testing.F) {
 		f.Add(s[0], s[1])
 	}
 	f.Fuzz(func(t *testing.T, p, name string) {
-		if len(p) > 12 || len(name) > 30 || name == "" {
+		// The reference tries every way, which grows with the wildcards' power.
+		if len(p) > 12 || len(name) > 30 || name == "" || strings.Count(p, "%")+strings.Count(p, "*") > 5 {
 			return
 		}
 		tokens := tokenize(p)
