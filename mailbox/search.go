@@ -139,6 +139,7 @@ type source struct {
 	index  *message.Index
 	prefix []byte
 	blob   io.ReaderAt
+	octets []byte // of blob, when they are in memory
 }
 
 // Search returns the indexes in s of the messages that match q, ascending.
@@ -234,7 +235,8 @@ func (a *Account) judge(ctx context.Context, root *key, sub subject, p *pager, s
 			return no, err
 		}
 		if e.Body != nil {
-			text.blob = bytes.NewReader(e.Body[len(e.Prefix):])
+			text.octets = e.Body[len(e.Prefix):]
+			text.blob = bytes.NewReader(text.octets)
 		} else {
 			blob, err := a.s.blobs.Open(ctx, e.Blob)
 			if err != nil {
@@ -437,6 +439,9 @@ func (k *key) matchText(t *source) bool {
 		}
 	default:
 		return k.matchField(t.prefix) || k.matchField(t.header())
+	}
+	if t.octets != nil && k.matcher.Excludes(t.index, t.octets) {
+		return false
 	}
 	for text := range t.index.Texts(t.blob, scope) {
 		if ok, err := k.matcher.Match(text); err == nil && ok {

@@ -163,11 +163,14 @@ func appendFolded(dst []byte, r rune) []byte {
 
 // Matcher finds a text in others without regard to case, accents' encoding and
 // white space. It may be used by several goroutines.
-type Matcher struct{ needle []byte }
+type Matcher struct{ needle, word []byte }
 
 // NewMatcher returns a matcher for a text in UTF-8. An empty one is in every text
 // (RFC 9051 §6.4.4).
-func NewMatcher(needle string) *Matcher { return &Matcher{Fold(nil, []byte(needle))} }
+func NewMatcher(needle string) *Matcher {
+	folded := Fold(nil, []byte(needle))
+	return &Matcher{folded, longestWord(folded)}
+}
 
 // MatchString tells whether the text is in s.
 func (m *Matcher) MatchString(s string) bool {
