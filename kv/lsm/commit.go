@@ -3,6 +3,7 @@ package lsm
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,12 +86,21 @@ func (p *published) release(s *state) {
 	}
 }
 
-func (p *published) closeStale() {
+// maxStale is how many snapshots nobody reads wait to be closed together. When
+// the oldest one is closed Pebble looks for a compaction, which costs more than
+// the rest of a commit.
+const maxStale = 16
+
+// closeStale closes what nobody reads, when there are more than keep: the
+// newest first, so that the oldest goes once.
+func (p *published) closeStale(keep int) {
 	p.mu.Lock()
-	stale := p.stale
-	p.stale = nil
+	var stale []*pebble.Snapshot
+	if len(p.stale) > keep {
+		stale, p.stale = p.stale, nil
+	}
 	p.mu.Unlock()
-	for _, s := range stale {
+	for _, s := range slices.Backward(stale) {
 		_ = s.Close()
 	}
 }
@@ -123,7 +133,7 @@ func (db *DB) commitLoop() {
 			}
 		}
 		g.seq, g.applied = db.seq.Load(), time.Now()
-		db.views.closeStale()
+		db.views.closeStale(maxStale)
 		g.snap = db.peb.NewSnapshot()
 		select {
 		case db.groups <- g:

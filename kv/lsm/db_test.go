@@ -411,3 +411,25 @@ func TestCorrupt(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// On a small disk logs and memtables are small too, so that they do not fill
+// what the guard keeps free (QU5).
+func TestSmallDiskSmallMemTables(t *testing.T) {
+	for total, want := range map[uint64]int64{100 << 20: 1 << 20, 600 << 20: 600 << 20 / memTableShare, 1 << 40: 64 << 20} {
+		mem := vfs.Memory()
+		mem.SetUsage(vfs.Usage{Free: total, Total: total})
+		var opts Options
+		opts.setDefaults()
+		g, err := newGuard(mem, "", &opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.close()
+		if opts.MemTableBytes != want {
+			t.Errorf("a disk of %d octets: memtables of %d, want %d", total, opts.MemTableBytes, want)
+		}
+		if 6*opts.MemTableBytes > g.opts.Low && total > 200<<20 {
+			t.Errorf("a disk of %d octets: memtables of %d, low at %d", total, opts.MemTableBytes, g.opts.Low)
+		}
+	}
+}

@@ -43,6 +43,15 @@ const (
 	floor       // nothing
 )
 
+// A memtable has a log of its size on the disk, allocated in advance, and up to
+// four of them and a spare log are there at once; then they are written as
+// tables. All that must find room below Low on a small disk: a memtable is at
+// most this part of it, from 64 MiB on 12 GiB down to 1 MiB.
+const (
+	memTableShare = 192
+	minMemTable   = 1 << 20
+)
+
 var errFull error = postino.E(postino.Full, "update", "", kv.ErrFull)
 
 // guard watches the free space of a file system. Each level is left only when
@@ -85,6 +94,7 @@ func newGuard(fsys vfs.FS, dir string, opts *Options) (*guard, error) {
 	}
 	g.on = true
 	g.opts.setDefaults(int64(u.Total))
+	opts.MemTableBytes = min(opts.MemTableBytes, max(minMemTable, int64(u.Total)/memTableShare))
 	_, err = fsys.Stat(g.ballast)
 	g.has = err == nil
 	opts.Metrics.GaugeFunc("postino_disk_free_bytes", "Free space of the data directory.", func() float64 {
