@@ -194,7 +194,7 @@ func (a *Account) Delete(ctx context.Context, box MailboxID) error {
 	if box == inbox {
 		return postino.E(postino.Denied, "delete mailbox", "INBOX", nil)
 	}
-	_, err := a.update(ctx, nil, func(w *writer) error {
+	_, err := a.update(kv.Deleting(ctx), nil, func(w *writer) error {
 		m, err := w.row(box)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/kv"
 )
 
 // AppendMessage is a message that APPEND puts into a mailbox.
@@ -86,10 +87,10 @@ type StoreResult struct {
 
 // Store changes the flags of messages: one small record in the log, whatever
 // their number. NotFound when the mailbox does not exist, Full when it has no
-// room for new keywords.
+// room for new keywords. It works on a full disk, since deleting begins with it.
 func (a *Account) Store(ctx context.Context, box MailboxID, req StoreRequest) (StoreResult, error) {
 	var res StoreResult
-	st, err := a.update(ctx, []MailboxID{box}, func(w *writer) error {
+	st, err := a.update(kv.Deleting(ctx), []MailboxID{box}, func(w *writer) error {
 		res = StoreResult{}
 		m, err := w.row(box)
 		if err != nil {
@@ -182,9 +183,9 @@ func (a *Account) Copy(ctx context.Context, src MailboxID, uids Ranges, dst Mail
 }
 
 // Move takes messages from src to dst in one commit (RFC 6851 §3.3). It needs no
-// room in the quota.
+// room in the quota, and works on a full disk: it is how users throw away.
 func (a *Account) Move(ctx context.Context, src MailboxID, uids Ranges, dst MailboxID) (CopyResult, error) {
-	return a.transfer(ctx, src, uids, dst, true)
+	return a.transfer(kv.Deleting(ctx), src, uids, dst, true)
 }
 
 func (a *Account) transfer(ctx context.Context, src MailboxID, uids Ranges, dst MailboxID, move bool) (res CopyResult, err error) {
@@ -294,7 +295,7 @@ func (a *Account) Destroy(ctx context.Context, box MailboxID, uids Ranges) (Expu
 
 func (a *Account) expunge(ctx context.Context, box MailboxID, uids Ranges, flags Flags) (ExpungeResult, error) {
 	var res ExpungeResult
-	st, err := a.update(ctx, []MailboxID{box}, func(w *writer) error {
+	st, err := a.update(kv.Deleting(ctx), []MailboxID{box}, func(w *writer) error {
 		res = ExpungeResult{}
 		m, err := w.row(box)
 		if err != nil {
