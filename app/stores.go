@@ -50,7 +50,7 @@ type Stores struct {
 
 // openStores opens or makes the data directory.
 func openStores(o StoreOptions) (*Stores, error) {
-	if err := o.Files.MkdirAll(o.DataDir, 0o700); err != nil {
+	if err := vfs.MkdirAll(o.Files, o.DataDir); err != nil { // the first power cut must not take it back
 		return nil, postino.E(postino.Invalid, "make data directory", o.DataDir, err)
 	}
 	o.KV.Logger, o.KV.Metrics = o.Logger, o.Metrics
