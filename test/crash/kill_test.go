@@ -54,24 +54,12 @@ func TestKill(t *testing.T) {
 	if cycles = setting("POSTINO_KILLS", cycles); testing.Short() {
 		cycles = 2
 	}
-	seed := uint64(setting("POSTINO_SEED", 1))
-	s := &siege{T: t, p: newProgram(t, filepath.Join(t.TempDir(), "data")), sent: map[string]bool{}, acked: make([][]string, len(users)),
-		rng: rand.New(rand.NewPCG(seed, 77))}
-	s.sums = digests{}
-	for _, name := range users {
-		c, err := dialIMAP(s.p.imap, name+"@b.example")
-		must(t, err)
-		got, err := c.look(&s.sums)
-		must(t, err)
-		c.Close()
-		s.readers = append(s.readers, &reader{name: name, model: firstModel(got)})
-	}
+	s := newSiege(t, newProgram(t, filepath.Join(t.TempDir(), "data")))
 	var slowest time.Duration
 	for cycle := range cycles {
 		s.load(time.Duration(50+s.rng.IntN(700)) * time.Millisecond)
 		slowest = max(slowest, s.p.begin())
-
-		s.verify(cycle)
+		s.verify(fmt.Sprintf("cycle %d", cycle))
 		if t.Failed() {
 			t.Fatalf("cycle %d\n%s", cycle, s.p.log())
 		}
@@ -83,6 +71,21 @@ func TestKill(t *testing.T) {
 	s.p.kill()
 	s.checkStores()
 	t.Logf("kill -9: %d cycles, %d letters and %d IMAP operations acknowledged: lost 0, duplicated 0; slowest start %v", cycles, s.all, ops, slowest.Round(time.Millisecond))
+}
+
+// newSiege looks at the accounts as they are at the beginning.
+func newSiege(t *testing.T, p *program) *siege {
+	t.Helper()
+	s := &siege{T: t, p: p, sent: map[string]bool{}, acked: make([][]string, len(users)), rng: rand.New(rand.NewPCG(uint64(setting("POSTINO_SEED", 1)), 77))}
+	for _, name := range users {
+		c, err := dialIMAP(p.imap, name+"@b.example")
+		must(t, err)
+		got, err := c.look(&s.sums)
+		must(t, err)
+		c.Close()
+		s.readers = append(s.readers, &reader{name: name, model: firstModel(got)})
+	}
+	return s
 }
 
 // load lets clients work until the program is killed.
@@ -222,9 +225,9 @@ func (s *siege) shown(r *reader, c *imapConn) (*model, error) {
 	return r.model.observe(got), nil
 }
 
-// verify compares every account with the ledger after a restart, and takes what
-// it finds as the new start. Letters on the queue may take a moment.
-func (s *siege) verify(cycle int) {
+// verify compares every account with the ledger, and takes what it finds as the
+// new start. Letters on the queue may take a moment.
+func (s *siege) verify(when string) {
 	s.Helper()
 	for i, r := range s.readers {
 		c, err := dialIMAP(s.p.imap, r.name+"@b.example")
@@ -252,7 +255,7 @@ func (s *siege) verify(cycle int) {
 				break
 			}
 			if fits == nil || time.Now().After(end) {
-				s.Errorf("cycle %d: %s, under way %v: letters lost: %v; %s", cycle, r.name, r.flight, missing, strings.Join(problems, "; "))
+				s.Errorf("%s: %s, under way %v: letters lost: %v; %s", when, r.name, r.flight, missing, strings.Join(problems, "; "))
 				break
 			}
 		}

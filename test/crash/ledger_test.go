@@ -120,6 +120,9 @@ func (f *folder) remove(uids []uint32) {
 	}
 }
 
+// inbox returns the UIDs in INBOX.
+func (m *model) inbox() []uint32 { return slices.Sorted(maps.Keys(m.folders["INBOX"].mails)) }
+
 // create makes a folder and the parents that it lacks.
 func (m *model) create(name string) {
 	for i := 0; i <= len(name); i++ {
@@ -134,7 +137,7 @@ func (m *model) rename(old, name string) {
 		m.create(name)
 		inbox, to := m.folders[old], m.folders[name]
 		to.arrivals = true
-		for _, u := range slices.Sorted(maps.Keys(inbox.mails)) {
+		for _, u := range m.inbox() {
 			to.fresh = append(to.fresh, inbox.mails[u])
 		}
 		inbox.mails = map[uint32]mail{}
@@ -305,6 +308,7 @@ const (
 	small = "s" // some hundreds of octets
 	large = "l" // more than 64 KiB: a file
 	edge  = "e" // about 64 KiB
+	huge  = "h" // some hundreds of KiB
 )
 
 // textOf is the text that a tag names.
@@ -316,6 +320,8 @@ func textOf(tag string) []byte {
 	switch tag[len(tag)-1:] {
 	case large:
 		size = 70_000 + rng.IntN(60_000)
+	case huge:
+		size = 300_000 + rng.IntN(400_000)
 	case edge:
 		size = 65_536 - 300 + rng.IntN(600)
 	}
@@ -450,7 +456,11 @@ func pool(m *model, taken []string) (free []string) {
 			}
 		}
 	}
-	return append(free, fmt.Sprintf("p9/n%d", len(m.validities)))
+	for n := len(m.validities); ; n++ {
+		if name := fmt.Sprintf("p9/n%d", n); !slices.Contains(taken, name) {
+			return append(free, name)
+		}
+	}
 }
 
 func randomFlags(rng *rand.Rand) (flags []string) {
