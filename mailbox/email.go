@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
@@ -50,7 +51,8 @@ func (a *Account) Emails(ctx context.Context, ids []EmailID, want Want, fn func(
 	if want&WantBody != 0 {
 		size, want = 64, want|WantRow
 	}
-	p := pager{id: a.id, blobs: a.s.blobs, want: want}
+	p := newPager(a, want)
+	defer p.release()
 	for base := 0; base < len(ids); base += size {
 		page := ids[base:min(base+size, len(ids))]
 		if err := a.s.view(ctx, a.id, func(r kv.Reader) error { return p.read(r, page) }); err != nil {
@@ -78,6 +80,26 @@ type pager struct {
 	slots []slot // of the page, in the order of its ids
 	order []int  // positions in slots, ascending by id
 	found Email
+}
+
+var pagers = sync.Pool{New: func() any { return new(pager) }}
+
+// maxPage is the largest buffer that is kept for the next command.
+const maxPage = 1 << 20
+
+func newPager(a *Account, want Want) *pager {
+	p := pagers.Get().(*pager)
+	p.id, p.blobs, p.want = a.id, a.s.blobs, want
+	return p
+}
+
+// release gives the pager back with its memory; nothing that it read is valid
+// any more.
+func (p *pager) release() {
+	if cap(p.buf) <= maxPage {
+		*p = pager{buf: p.buf[:0], slots: p.slots[:0], order: p.order[:0]}
+		pagers.Put(p)
+	}
 }
 
 // slot is where the values of an email lie in the buffer.

@@ -180,7 +180,8 @@ func (a *Account) Search(ctx context.Context, s *Snapshot, q *Query) ([]int, err
 // narrow judges the messages in open by a source and returns those that match
 // and those that are still open.
 func (a *Account) narrow(ctx context.Context, s *Snapshot, root *key, open []int, from int) (found, left []int, err error) {
-	p := pager{id: a.id, blobs: a.s.blobs, want: WantSummary}
+	p := newPager(a, WantSummary)
+	defer p.release()
 	size := 2048
 	if from == fromText {
 		p.want = WantSummary | WantRow | WantIndex | WantBody
@@ -199,7 +200,7 @@ func (a *Account) narrow(ctx context.Context, s *Snapshot, root *key, open []int
 			if err := ctx.Err(); err != nil {
 				return nil, nil, err
 			}
-			answer, err := a.judge(ctx, root, subject{index: i, row: s.Row(i)}, &p, &p.slots[n], from)
+			answer, err := a.judge(ctx, root, subject{index: i, row: s.Row(i)}, p, &p.slots[n], from)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -226,19 +227,19 @@ func (a *Account) judge(ctx context.Context, root *key, sub subject, p *pager, s
 	}
 	sub.summary = &f
 	if from == fromText && s.row.end != 0 && s.index.end != 0 {
-		e, err := p.email(s)
+		row, err := decodeEmail(p.bytes(s.row))
 		if err != nil {
 			return no, err
 		}
-		text := &source{prefix: e.Prefix}
-		if text.index, err = message.DecodeIndex(e.Index); err != nil {
+		text := &source{prefix: row.prefix}
+		if text.index, err = message.DecodeIndex(p.bytes(s.index)); err != nil {
 			return no, err
 		}
-		if e.Body != nil {
-			text.octets = e.Body[len(e.Prefix):]
+		if s.body.end != 0 {
+			text.octets = p.bytes(s.body)[len(row.prefix):]
 			text.blob = bytes.NewReader(text.octets)
 		} else {
-			blob, err := a.s.blobs.Open(ctx, e.Blob)
+			blob, err := a.s.blobs.Open(ctx, row.blob)
 			if err != nil {
 				a.s.observeFailure("search message", a.id, err)
 				return no, ctx.Err()
