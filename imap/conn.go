@@ -208,8 +208,8 @@ func (c *conn) begin() bool {
 	return true
 }
 
-// proceed runs the connection until it is parked or at its end. After it the
-// caller must not touch c: who resumed it may.
+// proceed begins or goes on with the connection and runs it until it is parked or
+// at its end. After it the caller must not touch c: who resumed it may.
 func (c *conn) proceed() {
 	parked := false
 	defer func() {
@@ -224,6 +224,9 @@ func (c *conn) proceed() {
 			c.leave()
 		}
 	}()
+	if c.sess == nil && !c.begin() {
+		return
+	}
 	for {
 		for c.step() {
 		}
@@ -251,9 +254,9 @@ func (c *conn) resumed(why wakeup) {
 // leave closes the connection and gives everything back.
 func (c *conn) leave() {
 	c.cancel()
+	c.out.release()
+	c.in.Close()
 	if c.sess != nil {
-		c.out.release()
-		c.in.Close()
 		c.sess.Close()
 		c.srv.observe.disconnected(c, c.readErr)
 	}

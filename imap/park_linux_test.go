@@ -352,6 +352,25 @@ func TestParkImplicitTLS(t *testing.T) {
 	<-done
 }
 
+// TestBeginPanic: a panic before there is a session ends that connection only (G4).
+func TestBeginPanic(t *testing.T) {
+	store := newMemStore()
+	made := 0
+	s, connect := startParking(t, store, func(o *Options) {
+		o.NewSession = func(ctx context.Context, c *ConnInfo) (Session, error) {
+			if made++; made == 1 {
+				panic("begin")
+			}
+			return store.session(ctx, c)
+		}
+	})
+	connect().play(`
+		S: * BYE [SERVERBUG] Internal error
+		EOF`)
+	login(t, connect)
+	waitFor(t, "one connection left", func() bool { return s.open() == 1 })
+}
+
 // brittle is a session that panics when it is polled.
 type brittle struct{ *memSession }
 

@@ -123,10 +123,6 @@ func (s *Server) serve(nc net.Conn, parks bool) {
 			return
 		}
 	}
-	if !c.begin() {
-		c.leave()
-		return
-	}
 	c.proceed()
 }
 
