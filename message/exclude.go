@@ -121,7 +121,7 @@ func commonFolded(b, word []byte) int {
 // in b: joined across what is left out, which reaches from a < to a >, or spelled
 // with a character reference, or with the text of an image.
 func mayJoin(b, word []byte) bool {
-	if len(b) >= maxToken || containsFolded(b, []byte("ALT")) || hasReference(b) {
+	if len(b) >= maxToken || containsFolded(b, []byte("<IMG")) || hasReference(b) {
 		return true
 	}
 	splits := 0
