@@ -1,11 +1,23 @@
 // Package crash tests the way of a letter from the wire to the mailbox as a
-// whole: SMTP engine, desks, queue, mailboxes and store, in one process on a
-// file system that can lose power, fill up and fail.
+// whole, and what clients do to mailboxes: engines, desks, queue, mailboxes and
+// store on a file system that can lose power, fill up and fail. What counts is
+// an outside ledger: what was answered to clients must be there, what was not may
+// be there wholly or not at all, nothing twice, nothing back (QU1 to QU5).
 //
-//   - crash_test.go cuts the power before every operation that writes and
-//     compares the mailboxes with what had been acknowledged (QU1 to QU5). More
-//     rounds: POSTINO_CRASH=36 go test -run TestCrash ./test/crash, about 10,000
-//     points.
+//   - crash_test.go cuts the power before every operation that writes while
+//     letters come in by SMTP. More rounds: POSTINO_CRASH=36, about 10,000 points.
+//   - mixed_test.go does so while clients change their mailboxes in every way,
+//     with checkpoints, short logs and sweeps, and cuts some recoveries again.
+//     POSTINO_POINTS says how many points, POSTINO_SEED where to begin.
+//   - kill_test.go kills the real program under SMTP and IMAP load, POSTINO_KILLS
+//     times.
+//   - disk_test.go fills real small file systems; node_test.go lets syncs fail
+//     below a whole node.
+//   - ledger_test.go is the ledger and its judge, judge_test.go shows that the
+//     judge sees every kind of damage; direct_test.go and wire_test.go are clients
+//     without and with a protocol.
 //   - mail_test.go plays dialogues and looks at mailboxes, queue and stories.
 //   - bench_test.go measures acceptance with delivery, without the wire.
+//
+// POSTINO_LONG asks for the long forms: make crash.
 package crash

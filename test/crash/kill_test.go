@@ -63,6 +63,9 @@ func TestKill(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("cycle %d\n%s", cycle, s.p.log())
 		}
+		if cycle%25 == 24 {
+			t.Logf("%d cycles: %d letters acknowledged, slowest start %v", cycle+1, s.all, slowest.Round(time.Millisecond))
+		}
 	}
 	ops := 0
 	for _, r := range s.readers {

@@ -166,6 +166,9 @@ func TestMixed(t *testing.T) {
 	var total tally
 	for seed := uint64(setting("POSTINO_SEED", 1)); total.points < want && !t.Failed(); seed++ {
 		total.add(mixedRound(t, seed, want))
+		if long() {
+			t.Logf("after seed %d: %+v", seed, total)
+		}
 	}
 	t.Logf("mixed workload: %d crash points, %d of them in a recovery, %d operations checked, %d letters checked; lost %d, duplicated %d, other problems %d",
 		total.points, total.again, total.operations, total.letters, total.lost, total.duplicated, total.problems)
@@ -210,7 +213,7 @@ func mixedRound(t *testing.T, seed uint64, want int) tally {
 		r.histories = append(r.histories, hist)
 	}
 	var verifiers sync.WaitGroup
-	for range 2 {
+	for range 4 {
 		verifiers.Go(func() {
 			for p := range r.points {
 				r.recover(p)
