@@ -168,11 +168,14 @@ type result struct {
 // Finish; when each of the pending ones had one the attempt is over.
 func (b *Batch) Finish(tx kv.Tx, it *Item, outcomes ...Outcome) error {
 	q := b.q
-	if it.staged == &doneResult || it.ended {
+	if it.staged == &doneResult || it.staged == &storedResult || it.ended {
 		return errGone // nothing is left to finish
 	}
 	if it.staged == nil && len(it.Rcpts) == 1 && len(outcomes) == 1 && outcomes[0].Result == Delivered {
 		it.staged = &doneResult // the common case copies nothing
+		if outcomes[0].UID != 0 {
+			it.staged = &storedResult
+		}
 	} else {
 		q.apply(it, outcomes, b.now)
 	}
@@ -193,7 +196,12 @@ func (it *Item) Pending() iter.Seq[int] {
 	}
 }
 
-var doneResult = result{state: stateGone, ended: true}
+// What is made of an item whose only recipient is served; in storedResult a
+// mailbox holds the body now. Both are constant.
+var (
+	doneResult   = result{state: stateGone, ended: true}
+	storedResult = result{state: stateGone, ended: true, held: true}
+)
 
 // Reroute puts others in the place of a pending recipient: its address leads
 // elsewhere now. Like [Batch.Finish] it is called inside [Batch.Update], but for
