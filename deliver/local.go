@@ -129,9 +129,10 @@ func (l *Local) commit(ctx context.Context, b *queue.Batch, jobs []job) error {
 		scopes = append(scopes, l.opts.Mailboxes.Scope(jobs[i].account()))
 	}
 	outcomes := make([]queue.Outcome, 0, len(jobs))
+	var box *mailbox.Batch
 	err := b.Update(ctx, scopes, func(tx kv.Tx) error {
 		outcomes = outcomes[:0]
-		box := l.opts.Mailboxes.Batch(tx)
+		box = l.opts.Mailboxes.Batch(tx)
 		for i := range jobs {
 			o, err := deliver(box, &jobs[i])
 			if err != nil {
@@ -145,6 +146,7 @@ func (l *Local) commit(ctx context.Context, b *queue.Batch, jobs []job) error {
 		return finish(tx, b, jobs, outcomes)
 	})
 	if err == nil {
+		box.Committed()
 		l.observe.delivered(jobs, outcomes)
 	}
 	return err

@@ -45,6 +45,7 @@ func (s *Store) Deliver(tx kv.Tx, id AccountID, d Delivery) (Delivered, error) {
 	if err != nil {
 		return r, err
 	}
+	s.noticed(id, r.ModSeq)
 	return r, b.Flush()
 }
 
@@ -101,6 +102,40 @@ func (b *Batch) Flush() error {
 		}
 	}
 	return nil
+}
+
+// Committed shows the messages to open views. It is called once, after the
+// Update returned without an error.
+func (b *Batch) Committed() {
+	for id, w := range b.writers {
+		if len(w.changes) > 0 && !b.s.follow(id, w) {
+			b.s.noticed(id, w.head.modseq)
+			signal(b.s.behind)
+		}
+	}
+}
+
+// follow publishes what w committed, as far as anybody looks at the account. It
+// does not when the published state is not the one that w began from: then the
+// log has to be read.
+func (s *Store) follow(id AccountID, w *writer) bool {
+	s.mu.Lock()
+	a := s.accounts[id]
+	used := a != nil && a.refs > 0
+	s.mu.Unlock()
+	if !used {
+		return true
+	}
+	a.mu.Lock()
+	w.st = a.published.Load()
+	if w.st == nil || w.st.head.modseq+1 != w.changes[0].ModSeq {
+		a.mu.Unlock()
+		return w.st != nil && w.st.head.modseq >= w.head.modseq
+	}
+	notify := a.publish(w.next())
+	a.mu.Unlock()
+	call(notify)
+	return true
 }
 
 // deliver stores a message and puts it into mailbox m.

@@ -11,7 +11,8 @@
 //  3. What a message is (blob, envelope, structure, index, summary) is written
 //     once as email rows; its copies in mailboxes share them.
 //  4. After the commit the new state is published to all handles, and those who
-//     asked for it are notified. Deliveries are noticed by [Store.Run].
+//     asked for it are notified. Deliveries are published by [Batch.Committed];
+//     what other transactions change is noticed by [Store.Run].
 //  5. In the background Run folds the log's tail into chunks, columns of up to
 //     512 messages, trims the log, and sweeps emails that no mailbox holds.
 //

@@ -436,3 +436,43 @@ func TestFoldTrimAndSweep(t *testing.T) {
 		t.Fatal(left, err)
 	}
 }
+
+// Nobody runs Store.Run here: views hear of a delivery by Committed alone, and
+// a state that is not the one before the delivery is left to the log.
+func TestCommittedDelivery(t *testing.T) {
+	w := newWorld(t, Options{})
+	a := w.account()
+	defer a.Close()
+	v := ok[*View](t)(a.Open(ctx, inbox))
+	heard := 0
+	defer a.Notify(func() { heard++ })()
+	deliver := func() *Batch {
+		var b *Batch
+		w.update(func(tx kv.Tx) error {
+			b = w.Batch(tx)
+			if _, err := b.Deliver(acct, Delivery{Message: w.stage(letter(1)), Date: began}); err != nil {
+				return err
+			}
+			return b.Flush()
+		})
+		return b
+	}
+	first := deliver()
+	equal(t, "messages before Committed", v.Snapshot().Len(), 0)
+	first.Committed()
+	equal(t, "messages", v.Snapshot().Len(), 1)
+	equal(t, "notices", heard, 1)
+	second, third := deliver(), deliver()
+	third.Committed()
+	equal(t, "messages when one is missing", v.Snapshot().Len(), 1)
+	second.Committed()
+	third.Committed()
+	equal(t, "messages in order", v.Snapshot().Len(), 3)
+	deliver()
+	if err := a.Sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	third.Committed() // late, and known
+	equal(t, "messages by the log", v.Snapshot().Len(), 4)
+	w.check()
+}

@@ -90,6 +90,7 @@ type Store struct {
 	due      map[AccountID]bool      // to be folded
 	doomed   map[AccountID]*sentence // to be swept
 	wake     chan struct{}           // size 1: due has grown
+	behind   chan struct{}           // size 1: a hint came after its commit
 }
 
 // New returns a store over db, with message bodies in blobs.
@@ -102,6 +103,7 @@ func New(db kv.DB, blobs *blob.Store, opts Options) *Store {
 		due:      map[AccountID]bool{},
 		doomed:   map[AccountID]*sentence{},
 		wake:     make(chan struct{}, 1),
+		behind:   make(chan struct{}, 1),
 	}
 }
 
@@ -168,7 +170,8 @@ func (s *Store) Remove(tx kv.Tx, id AccountID) error {
 	if err := tx.Delete(accountKey(nil, id, keyHead)); err != nil {
 		return err
 	}
-	s.noticed(id, &h)
+	s.noticed(id, h.modseq)
+	s.weigh(id, &h)
 	return nil
 }
 
@@ -257,6 +260,7 @@ func (s *Store) Ensure(tx kv.Tx, id AccountID, name string, now time.Time) (Mail
 		}
 		box = m.id
 	}
+	s.noticed(id, w.head.modseq)
 	return box, w.flush()
 }
 

@@ -22,24 +22,35 @@ type hint struct {
 // hintLife is how long a transaction of others may take to commit.
 const hintLife = time.Minute
 
-// noticed is told by a transaction, before it commits, what it made of an
-// account's row.
-func (s *Store) noticed(id AccountID, h *head) {
+// noticed is told, before or after its commit, to which modseq a transaction of
+// others brings an account.
+func (s *Store) noticed(id AccountID, m ModSeq) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sh := s.accounts[id]; sh != nil && sh.refs > 0 {
-		s.hints[id] = hint{h.modseq, time.Now().Add(hintLife)}
+		s.hints[id] = hint{max(m, s.hints[id].modseq), time.Now().Add(hintLife)}
 	}
+}
+
+// weigh plans a checkpoint when the log's tail has grown long.
+func (s *Store) weigh(id AccountID, h *head) {
 	if int(h.modseq-h.folded) >= s.opts.FoldRecords || h.tail >= s.opts.FoldBytes {
+		s.mu.Lock()
 		s.plan(id)
+		s.mu.Unlock()
 	}
 }
 
 // plan makes a checkpoint of the account due. mu is held.
 func (s *Store) plan(id AccountID) {
 	s.due[id] = true
+	signal(s.wake)
+}
+
+// signal wakes whoever waits on c, which has room for one.
+func signal(c chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -72,6 +83,7 @@ func (s *Store) runNotices(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
+		case <-s.behind:
 		case <-timer.C:
 		}
 		if s.followHints(ctx) {

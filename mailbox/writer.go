@@ -214,7 +214,7 @@ func (w *writer) flush() error {
 		return err
 	}
 	w.s.met.changes.Add(float64(len(w.changes)))
-	w.s.noticed(w.id, &w.head)
+	w.s.weigh(w.id, &w.head)
 	return nil
 }
 
