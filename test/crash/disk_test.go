@@ -84,10 +84,16 @@ func fillDisk(t *testing.T, size int64, mount ...string) {
 		t.Errorf("a small letter on a disk without room: %s", reply)
 	}
 	s.intact("without room")
+	s.p.kill()
+	s.p.begin() // a start needs no room (QU6)
+	s.intact("started without room")
+	c.Close()
 
 	must(t, os.Remove(rest))
 	must(t, os.Remove(other))
 	resumed := s.resumes()
+	c, err = dialIMAP(s.p.imap, ana.name+"@b.example")
+	must(t, err)
 	s.expunge(c, ana, 5)
 	s.intact("resumed")
 	s.p.kill()

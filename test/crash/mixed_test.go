@@ -88,8 +88,9 @@ type run struct {
 	h     *house
 	mem   *vfs.Mem
 	seed  uint64
-	every int64 // which writes are crash points
-	on    atomic.Bool
+	every int64        // which writes are crash points
+	gate  sync.RWMutex // held shared while points are taken
+	on    bool
 	// stage is held shared while a body is staged and its transaction is not
 	// yet committed, and alone while bodies are swept: the grace, which keeps
 	// the two apart in life, is next to nothing here.
@@ -128,7 +129,9 @@ type probe struct {
 
 // cut is the hook that takes the crash points.
 func (r *run) cut(op vfs.Op) error {
-	if !r.on.Load() || !op.Writes() || op.N%r.every != 0 {
+	r.gate.RLock()
+	defer r.gate.RUnlock()
+	if !r.on || !op.Writes() || op.N%r.every != 0 {
 		return nil
 	}
 	var cuts []*result
@@ -147,6 +150,13 @@ func (r *run) cut(op vfs.Op) error {
 		r.points <- c
 	}
 	return nil
+}
+
+// take begins or ends the taking of points; the store's own work goes on.
+func (r *run) take(on bool) {
+	r.gate.Lock()
+	defer r.gate.Unlock()
+	r.on = on
 }
 
 // TestMixed cuts the power before every operation that writes, keeping none,
@@ -220,9 +230,9 @@ func mixedRound(t *testing.T, seed uint64, want int) tally {
 			}
 		})
 	}
-	r.on.Store(true)
+	r.take(true)
 	r.work()
-	r.on.Store(false)
+	r.take(false)
 	close(r.points)
 	verifiers.Wait()
 	return r.judge()
