@@ -245,6 +245,9 @@ func (db *DB) run(t *tx, fn func(kv.Tx) error) (wrote bool, err error) {
 	if err = fn(t); err == nil {
 		err = t.err
 	}
+	if err == nil && len(t.writes) >= manyWrites {
+		err = t.order(db.peb.NewBatch(retain))
+	}
 	return err == nil && len(t.writes) > 0, err
 }
 

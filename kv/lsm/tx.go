@@ -172,19 +172,51 @@ func (t *tx) within(r kv.Range) []write {
 			own = append(own, w)
 		}
 	}
-	slices.SortStableFunc(own, func(a, b write) int { return bytes.Compare(a.key, b.key) })
-	// Of equal keys the last is the newest.
-	n := 0
-	for i := range own {
-		if i+1 < len(own) && bytes.Equal(own[i].key, own[i+1].key) {
-			continue
-		}
-		own[n] = own[i]
-		n++
-	}
-	own = own[:n]
+	own = inOrder(own)
 	if r.Reverse {
 		slices.Reverse(own)
 	}
 	return own
+}
+
+// inOrder sorts writes by key and keeps the newest of each key.
+func inOrder(writes []write) []write {
+	slices.SortStableFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) })
+	n := 0
+	for i := range writes { // of equal keys the last is the newest
+		if i+1 < len(writes) && bytes.Equal(writes[i].key, writes[i+1].key) {
+			continue
+		}
+		writes[n] = writes[i]
+		n++
+	}
+	return writes[:n]
+}
+
+// manyWrites is how many writes are worth to be put in order.
+const manyWrites = 32
+
+// order makes the batch anew in the order of its keys. A memtable finds the
+// place of a key that follows the one before at once, and that of any other by
+// a search from the top through cold memory.
+func (t *tx) order(to *pebble.Batch) error {
+	t.writes = inOrder(t.writes)
+	for i := range t.writes {
+		w := &t.writes[i]
+		var op *pebble.DeferredBatchOp
+		if w.deleted {
+			op = to.DeleteDeferred(len(w.key))
+		} else {
+			op = to.SetDeferred(len(w.key), len(w.value))
+			copy(op.Value, w.value)
+		}
+		copy(op.Key, w.key)
+		w.key, w.value = op.Key, op.Value
+		if err := op.Finish(); err != nil {
+			return err
+		}
+	}
+	unordered := t.batch
+	t.batch = to
+	return unordered.Close()
 }
