@@ -15,6 +15,7 @@ const maxLine = 998
 // whatever the sizes of the writes. It keeps headers only. Indexers are pooled:
 // make one with [NewIndexer], end with [Indexer.Finish] or [Indexer.Release].
 type Indexer struct {
+	idle  bool // given back
 	lim   Limits
 	flags Flag
 
@@ -83,15 +84,22 @@ var indexers = sync.Pool{New: func() any { return new(Indexer) }}
 // NewIndexer returns an indexer that is ready for the first octet of a message.
 func NewIndexer(lim Limits) *Indexer {
 	x := indexers.Get().(*Indexer)
+	x.idle = false
 	x.lim = lim.withDefaults()
 	x.addresses = x.lim.Addresses
 	x.begin(-1, 0)
 	return x
 }
 
-// Release gives the indexer back without a result. Do not use it afterwards.
+// Release gives the indexer back without a result. Do not use it afterwards:
+// giving it back twice panics, since two messages would share it.
 func (x *Indexer) Release() {
+	if x.idle {
+		panic("message: indexer given back twice")
+	}
+	x.idle = true
 	keep := Indexer{
+		idle:  true,
 		parts: x.parts[:0], params: x.params[:0], frames: x.frames[:0], arena: x.arena[:0],
 		hdr: x.hdr[:0], top: x.top[:0], carry: x.carry[:0], lex: x.lex,
 	}
