@@ -53,7 +53,9 @@ func (m *Matcher) Excludes(x *Index, raw []byte) bool {
 	}
 	for i := range x.Parts {
 		p := &x.Parts[i]
-		if bytes.Contains(raw[p.HeaderStart:p.BodyStart], []byte("=?")) || m.MatchString(p.Filename()) {
+		// A file name may be pieced together or spelled with escapes. The word
+		// decides, since blanks of the text may match what stands around the name.
+		if bytes.Contains(raw[p.HeaderStart:p.BodyStart], []byte("=?")) || bytes.Contains(Fold(nil, []byte(p.Filename())), m.word) {
 			return false
 		}
 		if p.Type != "text" && p.Type != "message" {

@@ -45,7 +45,7 @@ func TestExcludesProperty(t *testing.T) {
 			return strings.Join(rapid.SliceOfN(rapid.SampledFrom(excludePieces), 0, max).Draw(t, label), "")
 		}
 		raw := []byte("Subject: " + text(4, "subject") + "\r\n" + rapid.SampledFrom(excludeHeads).Draw(t, "head") + "\r\n" + text(24, "body"))
-		m := NewMatcher(rapid.SampledFrom([]string{"abc", "ABCA", "bca", "abcab", "aab", "ab c", "abc ca", "bbc", "aaa", "abcé", "fi", "ccab."}).Draw(t, "needle"))
+		m := NewMatcher(rapid.SampledFrom([]string{"abc", " abc", "abc ", "ABCA", "bca", "abcab", "aab", "ab c", "abc ca", "bbc", "aaa", "abcé", "fi", "ccab."}).Draw(t, "needle"))
 		x := Parse(raw, Limits{})
 		if m.Excludes(x, raw) {
 			excluded++
@@ -87,6 +87,7 @@ func TestExcludes(t *testing.T) {
 func FuzzExcludes(f *testing.F) {
 	f.Add([]byte("Content-Type: text/html\r\n\r\nab<b>c</b>"), "abc")
 	f.Add([]byte("Content-Type: image/png; name*0=a; name*1=bc\r\n\r\n"), "abc")
+	f.Add([]byte("Content-Type: image/png; name*0=a; name*1=bc"), " abc")
 	f.Fuzz(func(t *testing.T, raw []byte, needle string) {
 		m := NewMatcher(needle)
 		x := Parse(raw, Limits{})
