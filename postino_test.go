@@ -137,3 +137,27 @@ func BenchmarkParsePath(b *testing.B) {
 		}
 	}
 }
+
+// TestLinear: hostile paths of any length cost no more allocations than short
+// ones, and time that grows with the length (G2, in time for the eye).
+func TestLinear(t *testing.T) {
+	for name, s := range map[string]func(n int) string{
+		"dots":    func(n int) string { return "<" + strings.Repeat("a.", n/2) + "@example.org>" },
+		"quoted":  func(n int) string { return `<"` + strings.Repeat(`\"`, n/2) + `"@example.org>` },
+		"labels":  func(n int) string { return "<a@" + strings.Repeat("b.", n/2) + "org>" },
+		"route":   func(n int) string { return "<" + strings.Repeat("@a,", n/3) + "@a:b@example.org>" },
+		"unicode": func(n int) string { return "<" + strings.Repeat("é", n/2) + "@example.org>" },
+		"literal": func(n int) string { return "<a@[" + strings.Repeat("1", n) + "]>" },
+	} {
+		var allocs []float64
+		for _, n := range []int{4 << 10, 4 << 20} {
+			text := s(n)
+			begin := time.Now()
+			allocs = append(allocs, testing.AllocsPerRun(2, func() { _, _, _ = ParsePath(text, true) }))
+			t.Logf("%s, %d octets: %v", name, n, time.Since(begin)/3)
+		}
+		if allocs[1] > 2.6*(allocs[0]+1) {
+			t.Errorf("%s: %v allocations for 4 KiB, %v for 4 MiB", name, allocs[0], allocs[1])
+		}
+	}
+}
