@@ -36,7 +36,7 @@ func Dev(o DevOptions, log *slog.Logger) (Options, error) {
 		Hostname: "localhost", Certs: cert, Version: o.Version, Dev: true, Logger: log,
 		Trusted: func(a netip.Addr) bool { return a.IsLoopback() },
 		Stores: StoreOptions{
-			Files: vfs.OS(), DataDir: o.DataDir, AnyUser: &directory.AcceptAny{Password: o.Password}, Logger: log, Metrics: metric.New(),
+			Files: vfs.OS(), DataDir: o.DataDir, AnyUser: &directory.AcceptAny{Password: o.Password}, Metrics: metric.New(),
 		},
 	}
 	if o.DataDir == "" {

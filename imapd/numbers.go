@@ -2,7 +2,6 @@ package imapd
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	"github.com/postino-mail/postino/imap"
@@ -28,10 +27,7 @@ func (s *session) spans(set imap.NumSet) ([]span, error) {
 			out = append(out, span{int(lo) - 1, int(hi)})
 			continue
 		}
-		if n == 0 {
-			continue
-		}
-		lo, hi := r.Resolve(uint32(snap.UID(n - 1)))
+		lo, hi := r.Resolve(lastUID(snap))
 		i, _ := snap.Find(mailbox.UID(lo))
 		j, found := snap.Find(mailbox.UID(hi))
 		if found {
@@ -42,6 +38,14 @@ func (s *session) spans(set imap.NumSet) ([]span, error) {
 		}
 	}
 	return merge(out), nil
+}
+
+// lastUID is what "*" means in a set of UIDs, 0 in an empty mailbox.
+func lastUID(snap *mailbox.Snapshot) uint32 {
+	if n := snap.Len(); n > 0 {
+		return uint32(snap.UID(n - 1))
+	}
+	return 0
 }
 
 // merge sorts runs and joins those that overlap or touch.
@@ -95,10 +99,7 @@ func wireRanges(r mailbox.Ranges) []imap.Range {
 func (s *session) searchRanges(set imap.NumSet) mailbox.Ranges {
 	snap, last := s.sel.snap, uint32(s.sel.snap.Len())
 	if set.UID {
-		last = 0
-		if n := snap.Len(); n > 0 {
-			last = uint32(snap.UID(n - 1))
-		}
+		last = lastUID(snap)
 	}
 	out := make(mailbox.Ranges, 0, len(set.Ranges))
 	for _, r := range set.Ranges {
@@ -109,7 +110,7 @@ func (s *session) searchRanges(set imap.NumSet) mailbox.Ranges {
 			}
 			lo = 1
 		}
-		out = append(out, mailbox.Range{Lo: mailbox.UID(min(lo, math.MaxUint32)), Hi: mailbox.UID(hi)})
+		out = append(out, mailbox.Range{Lo: mailbox.UID(lo), Hi: mailbox.UID(hi)})
 	}
 	return out.Normalize()
 }

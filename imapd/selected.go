@@ -193,14 +193,18 @@ func (s *session) tellKeywords(w *imap.UpdateWriter, snap *mailbox.Snapshot) {
 	}
 }
 
+// storeOps pairs the engine's operations with the mailboxes' own.
+var storeOps = [...]mailbox.FlagOp{
+	imap.StoreReplace: mailbox.ReplaceFlags, imap.StoreAdd: mailbox.AddFlags, imap.StoreRemove: mailbox.RemoveFlags,
+}
+
 // Store changes flags in one commit and reports the flags of every message named.
 func (s *session) Store(ctx context.Context, w *imap.UpdateWriter, req imap.StoreRequest) (*imap.StoreData, error) {
 	spans, err := s.spans(req.Set)
 	if err != nil || len(spans) == 0 {
 		return &imap.StoreData{}, err
 	}
-	op := map[imap.StoreOp]mailbox.FlagOp{imap.StoreAdd: mailbox.AddFlags, imap.StoreRemove: mailbox.RemoveFlags, imap.StoreReplace: mailbox.ReplaceFlags}[req.Op]
-	change := mailbox.StoreRequest{UIDs: s.uids(spans), Op: op, Flags: fromWire(req.Flags), Keywords: req.Keywords}
+	change := mailbox.StoreRequest{UIDs: s.uids(spans), Op: storeOps[req.Op], Flags: fromWire(req.Flags), Keywords: req.Keywords}
 	if req.Conditional {
 		since := mailbox.ModSeq(req.UnchangedSince)
 		change.UnchangedSince = &since
@@ -275,7 +279,7 @@ func (s *session) transfer(ctx context.Context, set imap.NumSet, to string,
 }
 
 // Expunge removes messages with \Deleted. Without uids only those go that the
-// client knows of: what arrived later is not its to remove (RFC 9051 §6.4.3).
+// client knows of: what arrived later is not its to remove.
 func (s *session) Expunge(ctx context.Context, uids *imap.NumSet) (*imap.ExpungeData, error) {
 	spans := []span{{0, s.sel.snap.Len()}}
 	if uids != nil {
