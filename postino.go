@@ -11,7 +11,8 @@
 // a BlobID proves the octets that it names (SHA-256).
 //
 // Standards: RFC 5321 §4.1.2 (addresses), RFC 6531 §3.3 (internationalised
-// addresses), RFC 5890 (A-labels), RFC 3461 (delivery status requests).
+// addresses), RFC 5890 (A-labels), RFC 3461 (delivery status requests), RFC 2852,
+// 4865, 6710, 7293, 8689 (what a sender may ask of the transport).
 package postino
 
 import (
@@ -46,6 +47,29 @@ type Envelope struct {
 	// EnvID and Ret are the DSN parameters of MAIL, decoded (RFC 3461 §4.3, §4.4).
 	EnvID string
 	Ret   DSNReturn
+	Terms
+}
+
+// Terms are what a sender asks of the transport of a message, hop by hop. The
+// zero value asks for nothing.
+type Terms struct {
+	// RequireTLS wants every hop to be authenticated and encrypted, and to pass
+	// the wish on (RFC 8689 §2).
+	RequireTLS bool
+	// TLSOptional is the header field "TLS-Required: No": delivery matters more
+	// than the TLS policy of the destination (RFC 8689 §3).
+	TLSOptional bool
+	// HoldUntil is when the message may leave at the earliest (RFC 4865 §4).
+	HoldUntil time.Time
+	// DeliverBy is the time after which the message is of no use, or zero.
+	// With DeliverByReturn it then comes back, else its sender is told of the
+	// delay and it stays on its way; DeliverByTrace asks for a report from each
+	// hop that passes it on (RFC 2852 §3, §4).
+	DeliverBy       time.Time
+	DeliverByReturn bool
+	DeliverByTrace  bool
+	// Priority is from -9 to 9 (RFC 6710 §3).
+	Priority int8
 }
 
 // Recipient is one forward-path with its delivery status requests.
@@ -56,6 +80,9 @@ type Recipient struct {
 	// ORcpt is the original recipient, "addr-type;address", decoded; empty
 	// when the client gave none (RFC 3461 §4.2).
 	ORcpt string
+	// ValidSince, when not zero, wants the message refused if the mailbox has
+	// changed hands since then (RFC 7293 §3).
+	ValidSince time.Time
 }
 
 // DSNReturn is the RET parameter: how much of the message a report returns.
