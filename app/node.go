@@ -15,6 +15,7 @@ import (
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/certs"
+	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/imap"
 	"github.com/postino-mail/postino/imapd"
 	"github.com/postino-mail/postino/receive"
@@ -57,9 +58,15 @@ type Options struct {
 	Dev bool
 	// Trusted tells which peers are not limited per address.
 	Trusted func(netip.Addr) bool
-	SMTP    smtp.Limits
-	IMAP    imap.Limits
-	Logger  *slog.Logger
+	// Listen opens the listeners, Dial the connections to other hosts; nil is the
+	// network of the system. The control socket is always a real one.
+	Listen func(network, address string) (net.Listener, error)
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	// DNS answers the questions of the node; nil asks the servers of the system.
+	DNS    dns.Resolver
+	SMTP   smtp.Limits
+	IMAP   imap.Limits
+	Logger *slog.Logger
 }
 
 // Node is a running mail system.
@@ -85,6 +92,9 @@ type server struct {
 func Start(opts Options) (*Node, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Listen == nil {
+		opts.Listen = net.Listen
 	}
 	opts.Stores.Logger = opts.Logger
 	stores, err := openStores(opts.Stores)
@@ -200,7 +210,7 @@ func (n *Node) Reload() error { return n.opts.Certs.Reload() }
 // listen opens every listener before the first is served.
 func (n *Node) listen() error {
 	for _, l := range n.opts.Listeners {
-		ln, err := net.Listen("tcp", l.Address)
+		ln, err := n.opts.Listen("tcp", l.Address)
 		if err != nil {
 			return postino.E(postino.Invalid, "listen for "+string(l.Service), l.Address, err)
 		}
