@@ -93,7 +93,8 @@ var arrows = map[string][]string{
 	// Beside.
 	"web":          {},
 	"test/interop": {}, // drives the built program from outside
-	"test/script":  join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
+	"test/memnet":  {}, // stands where the system's network would
+	"test/script":  join(forDesks, desks, []string{"config", "app", "kv/lsm", "test/memnet"}),
 	"test/crash":   join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
 	"test/sim":     join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
 }
@@ -108,10 +109,12 @@ func testArrows(dir string) []string {
 	switch {
 	case dir == "sieve", dir == "pec":
 		return nil
+	case dir == "app":
+		return []string{"test/memnet"}
 	case slices.Contains(engines, dir), slices.Contains(knowHow, dir), dir == "dns":
-		return []string{"dns/dnstest"}
+		return []string{"dns/dnstest", "test/memnet"}
 	case slices.Contains(work, dir), slices.Contains(desks, dir), dir == "submit", dir == "story", dir == "blob", strings.HasPrefix(dir, "kv"):
-		return []string{"kv", "kv/lsm", "kv/kvtest", "blob", "vfs", "dns/dnstest"}
+		return []string{"kv", "kv/lsm", "kv/kvtest", "blob", "vfs", "dns/dnstest", "test/memnet"}
 	}
 	return nil
 }
