@@ -81,8 +81,10 @@ type Recipient struct {
 	// when the client gave none (RFC 3461 §4.2).
 	ORcpt string
 	// ValidSince, when not zero, wants the message refused if the mailbox has
-	// changed hands since then (RFC 7293 §3).
-	ValidSince time.Time
+	// changed hands since then (RFC 7293 §3). With ValidSinceContinue a server
+	// on the way that cannot pass the wish on goes on without it.
+	ValidSince         time.Time
+	ValidSinceContinue bool
 }
 
 // DSNReturn is the RET parameter: how much of the message a report returns.
