@@ -10,10 +10,12 @@
 //     write, and at the k-th takes [Mem.Crash]: what a power cut would leave.
 //  4. [Faults] is a Hook made of the usual failures: the k-th operation, a
 //     failing sync, a full disk.
+//  5. Where other software may put its hands on a file, [OpenShared] opens it:
+//     regular files only, with locks and truncation.
 //
 // Invariants: an operation that a hook refuses has no effect, but for a write
 // that a full disk cuts short; a crash copy holds all that was synced,
 // directory entries included, and the chosen share of the rest.
 //
-// Limits: [Usage] of the real file system is known on Unix only.
+// Limits: the real file system is Unix; [Usage] is known on some systems only.
 package vfs

@@ -22,6 +22,7 @@ const (
 	OpWrite
 	OpSync
 	OpSyncDir
+	OpTruncate
 	OpOpen
 	OpRead
 )

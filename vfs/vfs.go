@@ -26,10 +26,13 @@ var ErrUnsupported = pebblevfs.ErrUnsupported
 
 // Mem is a file system in memory that knows which octets and which directory
 // entries were synced.
-type Mem struct{ *pebblevfs.MemFS }
+type Mem struct {
+	*pebblevfs.MemFS
+	locks lockTable
+}
 
 // Memory returns an empty Mem.
-func Memory() *Mem { return &Mem{pebblevfs.NewCrashableMem()} }
+func Memory() *Mem { return &Mem{MemFS: pebblevfs.NewCrashableMem()} }
 
 // Crash returns what a power cut at this moment leaves: all that was synced and
 // each other block and directory entry with the chance of percent in 100. The
@@ -39,7 +42,7 @@ func (m *Mem) Crash(percent int, seed uint64) *Mem {
 	if percent > 0 {
 		cfg.RNG = rand.New(rand.NewPCG(seed, 0x706f7374696e6f))
 	}
-	return &Mem{m.CrashClone(cfg)}
+	return &Mem{MemFS: m.CrashClone(cfg)}
 }
 
 // SetUsage makes Usage report u; inodes are not kept.
