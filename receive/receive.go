@@ -3,6 +3,7 @@ package receive
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"time"
 
@@ -114,6 +115,16 @@ func (s *session) Hello(context.Context, string, bool) error { return nil }
 func (s *session) Verify(context.Context, string) error      { return nil }
 func (s *session) Expand(context.Context, string) error      { return nil }
 func (s *session) Close()                                    {}
+
+// Turn implements smtp.Session: nobody may start our queue from outside.
+func (s *session) Turn(context.Context, string) error {
+	return &smtp.Reply{Code: 458, Enhanced: "4.7.1", Text: "Unable to queue messages for this node"}
+}
+
+// URL implements smtp.Session: there is no store of messages by URL.
+func (s *session) URL(context.Context, string) (io.ReadCloser, int64, error) {
+	return nil, 0, &smtp.Reply{Code: 554, Enhanced: "5.6.6", Text: "URL resolution is not offered"}
+}
 
 func (s *session) Mechanisms() []string {
 	if s.b.opts.Profile == Submission || s.b.opts.Auth {

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -560,7 +561,7 @@ func TestEnvelope(t *testing.T) {
 	p := f.posts[0]
 	want := MailOptions{Size: 123, Body: postino.Body8BitMIME, SMTPUTF8: true, EnvID: "QQ+314", Ret: postino.DSNReturnHeaders,
 		Auth: postino.Address{Local: "e=mc2", Domain: "example.com"}, HasAuth: true}
-	if p.opts != want || (p.from != postino.Address{Local: "a b", Domain: "example.org"}) || p.content != "" {
+	if !reflect.DeepEqual(p.opts, want) || (p.from != postino.Address{Local: "a b", Domain: "example.org"}) || p.content != "" {
 		t.Fatalf("%+v", p)
 	}
 	r := p.rcpts

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"strings"
@@ -38,6 +39,7 @@ type fake struct {
 	closed   int
 	begun    int // transactions
 	ended    int
+	urls     int // open
 	names    []string
 	protocol string
 	refuse   error
@@ -60,7 +62,7 @@ func (f *fake) check(t testing.TB) {
 	t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sessions != f.closed || f.begun != f.ended {
+	if f.sessions != f.closed || f.begun != f.ended || f.urls != 0 {
 		t.Fatalf("%d sessions, %d closed; %d transactions, %d closed", f.sessions, f.closed, f.begun, f.ended)
 	}
 }
@@ -112,6 +114,49 @@ func (s *fakeSession) Verify(_ context.Context, arg string) error {
 	return answer(arg)
 }
 func (s *fakeSession) Expand(_ context.Context, arg string) error { return answer(arg) }
+
+func (s *fakeSession) Turn(_ context.Context, node string) error { return answer(node) }
+
+// URL knows the text "url\r\n" under every other name than those of answer,
+// and texts with faults of their own.
+func (s *fakeSession) URL(_ context.Context, url string) (io.ReadCloser, int64, error) {
+	name := strings.TrimPrefix(url, "imap://")
+	if err := answer(name); err != nil {
+		return nil, 0, err
+	}
+	text, size := "url\r\n", int64(5)
+	switch name {
+	case "missing":
+		return nil, 0, postino.E(postino.NotFound, "open", url, nil)
+	case "bare":
+		text, size = "a\nb", -1
+	case "cr":
+		text, size = "a\r", 2
+	case "short":
+		size = 6
+	case "huge":
+		size = 1 << 40
+	case "long":
+		text, size = strings.Repeat("0123456789abcd\r\n", 1<<14), -1
+	}
+	s.f.mu.Lock()
+	s.f.urls++
+	s.f.mu.Unlock()
+	return &fakeBody{strings.NewReader(text), s.f}, size, nil
+}
+
+// fakeBody counts what is closed.
+type fakeBody struct {
+	*strings.Reader
+	f *fake
+}
+
+func (b *fakeBody) Close() error {
+	b.f.mu.Lock()
+	b.f.urls--
+	b.f.mu.Unlock()
+	return nil
+}
 
 func (s *fakeSession) Close() {
 	if s.open != 0 {

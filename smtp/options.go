@@ -44,6 +44,45 @@ type Options struct {
 	// BinaryMIME announces BINARYMIME (RFC 3030 §3): content that was declared
 	// so and comes by BDAT may hold any octets.
 	BinaryMIME bool
+	// LMTP speaks LMTP instead of SMTP (RFC 2033): LHLO alone greets, and the end
+	// of content is answered once for each recipient. ETRN, BURL and
+	// FutureRelease have no place in it and are ignored.
+	LMTP bool
+	// RequireTLSOption announces REQUIRETLS, in TLS only (RFC 8689 §2).
+	RequireTLSOption bool
+	// FutureRelease, when positive, announces FUTURERELEASE and is how long a
+	// message may be held at most, in whole seconds up to 999,999,999. For
+	// submission only (RFC 4865 §4.2).
+	FutureRelease time.Duration
+	// DeliverBy announces DELIVERBY, with DeliverByMin, when positive, as the
+	// least time that a client may set for BY with mode R (RFC 2852 §3).
+	DeliverBy    bool
+	DeliverByMin time.Duration
+	// Priority announces MT-PRIORITY, with PriorityPolicy, when not empty, as
+	// the name of the policy (RFC 6710 §3).
+	Priority       bool
+	PriorityPolicy string
+	// NoSoliciting, when not nil, announces NO-SOLICITING with these classes,
+	// perhaps none; mail that names one of them by SOLICIT= is refused (RFC
+	// 3865 §2).
+	NoSoliciting []string
+	// RRVS announces that recipients may be asked to be valid since a date (RFC
+	// 7293 §3.1).
+	RRVS bool
+	// ETRN lets clients start the queue for a node (RFC 1985).
+	ETRN bool
+	// BURL lets users who are authenticated submit what an IMAP URL names (RFC
+	// 4468). For submission only.
+	BURL bool
+	// Proxies tells which peers are proxies: they must begin with a PROXY header,
+	// version 1 or 2, which is believed. Others are clients (SS23). nil: none.
+	// All three functions get the zero Addr of a peer that has no IP address.
+	Proxies func(netip.Addr) bool
+	// XClient and XForward tell which peers may say XCLIENT and XFORWARD: who
+	// the client is, for all that follows, and who it was, for the trace. They
+	// are asked for the address from the PROXY header if there was one. nil: none.
+	XClient  func(netip.Addr) bool
+	XForward func(netip.Addr) bool
 	// Trusted tells which peers are listed: they have no limits per address,
 	// may use the reserved connections and are not limited in transactions
 	// (SS14, SS15). nil trusts nobody.
@@ -82,6 +121,7 @@ type Limits struct {
 	DataTimeout      time.Duration // waiting for a block of content: 180 s
 	CommitTimeout    time.Duration // for Sink.Commit: 600 s
 	HandshakeTimeout time.Duration // for TLS: 30 s
+	ProxyTimeout     time.Duration // for the PROXY header: 5 s
 	SessionTime      time.Duration // life of a session that is not authenticated (SS15): 1 h
 
 	RateWindow time.Duration // over which the rate of content is averaged (SS13): 60 s
@@ -117,6 +157,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.DataTimeout, 180*time.Second)
 	def(&l.CommitTimeout, 600*time.Second)
 	def(&l.HandshakeTimeout, 30*time.Second)
+	def(&l.ProxyTimeout, 5*time.Second)
 	def(&l.SessionTime, time.Hour)
 	def(&l.RateWindow, 60*time.Second)
 	def(&l.MinRate, 500)

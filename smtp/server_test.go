@@ -156,8 +156,12 @@ func (nothing) Auth(context.Context, string) (Exchange, error)     { return nil,
 func (nothing) Mail(context.Context, postino.Address, MailOptions) (Transaction, error) {
 	return nothing{}, nil
 }
-func (nothing) Verify(context.Context, string) error          { return nil }
-func (nothing) Expand(context.Context, string) error          { return nil }
+func (nothing) Verify(context.Context, string) error { return nil }
+func (nothing) Expand(context.Context, string) error { return nil }
+func (nothing) Turn(context.Context, string) error   { return nil }
+func (nothing) URL(context.Context, string) (io.ReadCloser, int64, error) {
+	return nil, 0, io.EOF
+}
 func (nothing) Rcpt(context.Context, postino.Recipient) error { return nil }
 func (nothing) Data(context.Context) (Sink, error)            { return nothing{}, nil }
 func (nothing) Write(p []byte) (int, error)                   { return len(p), nil }

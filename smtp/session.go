@@ -10,10 +10,11 @@ import (
 // Backend makes a [Session] for every connection. It must be safe for use by
 // many connections at once.
 type Backend interface {
-	// NewSession is called before the greeting, and again after STARTTLS so
-	// that nothing learnt in clear survives (RFC 3207 §4.2). A [*Reply] refuses
-	// the connection with its code (554, 521 or 421); any other error is mapped
-	// by [ReplyFor] and refuses it too.
+	// NewSession is called before the greeting, again after STARTTLS so that
+	// nothing learnt in clear survives (RFC 3207 §4.2), and again after XCLIENT
+	// for the client that was told; [Conn.Identity] may be set by it. A [*Reply]
+	// refuses the connection with its code (554, 521 or 421); any other error is
+	// mapped by [ReplyFor] and refuses it too.
 	NewSession(ctx context.Context, c *Conn) (Session, error)
 }
 
@@ -25,7 +26,7 @@ type Backend interface {
 // usual success, 421 or 521 also closes), a [*postino.Error] by the table in
 // [ReplyFor], anything else as 451 4.3.0. Causes are logged, never sent.
 type Session interface {
-	// Hello tells the name of EHLO or HELO. The name is ASCII without controls
+	// Hello tells the name of EHLO, HELO or LHLO. The name is ASCII without controls
 	// or spaces, at most 255 octets, and otherwise whatever the client said.
 	Hello(ctx context.Context, name string, esmtp bool) error
 
@@ -45,6 +46,20 @@ type Session interface {
 	// tells nothing (SS20); a *Reply gives its own.
 	Verify(ctx context.Context, arg string) error
 	Expand(ctx context.Context, arg string) error
+
+	// Turn starts the queue for a node (ETRN, RFC 1985 §5): node is a
+	// fully-qualified name in lower-case A-labels, with "@" before it for all
+	// below it too, or "#" and the name of a queue. nil gives 250; a *Reply of
+	// 251, 252, 253, 458 or 459 says more. Called only with Options.ETRN.
+	Turn(ctx context.Context, node string) error
+
+	// URL opens the octets that an absolute URI names, for the user of
+	// [Conn.Identity] (BURL, RFC 4468 §3.3). size is -1 when it is not known
+	// beforehand; a reader that gives another number of octets fails the
+	// transaction. The engine closes r. The context has Limits.CommitTimeout
+	// for all of it. Errors of kind NotFound, Denied and Transient get the codes of
+	// RFC 4468 §6. Called only with Options.BURL and after authentication.
+	URL(ctx context.Context, url string) (r io.ReadCloser, size int64, err error)
 
 	// Close is called exactly once, after the last Transaction was closed.
 	Close()
@@ -77,6 +92,13 @@ type MailOptions struct {
 	// AUTH=<> (RFC 4954 §5). To be believed only from trusted peers.
 	Auth    postino.Address
 	HasAuth bool
+	// Terms are REQUIRETLS, HOLDFOR and HOLDUNTIL, BY and MT-PRIORITY; each is
+	// zero unless the client said it and Options announce it. Priority above 0
+	// comes from authenticated and trusted clients only (RFC 6710 §4.1).
+	postino.Terms
+	// Solicit are the classes of SOLICIT=, as the client wrote them; none of
+	// them is among Options.NoSoliciting (RFC 3865 §2.3).
+	Solicit []string
 }
 
 // Transaction is one mail transaction: made by MAIL, ended by anything that
@@ -87,7 +109,7 @@ type Transaction interface {
 	Rcpt(ctx context.Context, to postino.Recipient) error
 
 	// Data is called once, with at least one accepted recipient: before the
-	// 354 of DATA or at the first BDAT. An error ends the transaction.
+	// 354 of DATA or at the first BDAT or BURL. An error ends the transaction.
 	Data(ctx context.Context) (Sink, error)
 
 	// Close ends the transaction and frees all it holds, the sink included.
@@ -112,4 +134,9 @@ type Accepted struct {
 	// ID is told to the client in "250 2.0.0 Queued as ID"; printable ASCII
 	// without spaces, may be empty.
 	ID string
+	// Results are for LMTP, which answers for each recipient: nil where the
+	// message was accepted, else the error that becomes the reply, in the order
+	// of acceptance and as many as Rcpt calls that succeeded (RFC 2033 §4.2).
+	// A nil slice accepts all. SMTP, with its one reply, ignores it.
+	Results []error
 }
