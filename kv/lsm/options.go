@@ -30,6 +30,10 @@ type Options struct {
 	// ReadOnly opens without writing anything, as on a full or read-only disk:
 	// every Update returns kv.ErrStopped.
 	ReadOnly bool
+	// Still stops Pebble's look for compactions ten times a second; they begin
+	// when a flush or another compaction ends. For tests in fake time, where days
+	// pass at once.
+	Still bool
 }
 
 // cachedMemTables is how many memtables the cache has room for beside CacheBytes.
@@ -82,6 +86,9 @@ func (o *Options) pebble() *pebble.Options {
 			Enabled: true, MinimumSize: n, MaxBlobReferenceDepth: 10, TargetGarbageRatio: 0.3,
 		}
 		p.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy { return policy }
+	}
+	if o.Still {
+		p.Experimental.CompactionScheduler = pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()
 	}
 	return p
 }
