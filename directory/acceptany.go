@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/postino-mail/postino"
@@ -16,6 +17,27 @@ const maxInvented = 100_000
 
 // inventedDomain is given to user names and recipients without one.
 const inventedDomain = "localhost"
+
+// inventAll resolves an address where every domain is local: what leads
+// elsewhere leads to users made on the fly.
+func (d *Directory) inventAll(ctx context.Context, a postino.Address, x *expansion) (Resolution, error) {
+	if len(x.forwards) == 0 {
+		return d.invent(ctx, a)
+	}
+	all := Resolution{Local: true, Targets: x.out}
+	for _, f := range x.forwards {
+		r, err := d.invent(ctx, f.Address)
+		if err != nil {
+			return r, err
+		}
+		t := r.Targets[0]
+		t.Via = f.Via
+		if !slices.ContainsFunc(all.Targets, func(o Target) bool { return o.Account == t.Account }) {
+			all.Targets = append(all.Targets, t)
+		}
+	}
+	return all, nil
+}
 
 // invent creates the user that an unknown address wants and resolves it.
 func (d *Directory) invent(ctx context.Context, a postino.Address) (Resolution, error) {
@@ -30,7 +52,7 @@ func (d *Directory) invent(ctx context.Context, a postino.Address) (Resolution, 
 	if err != nil {
 		return Resolution{Local: true}, err
 	}
-	return Resolution{Local: true, Targets: []Target{{Account: u.ID, User: u.Address, Detail: detail, Quota: u.Quota}}}, nil
+	return Resolution{Local: true, Targets: []Target{{Account: u.ID, User: u.Address, Detail: detail, Quota: u.Quota, Since: u.Created}}}, nil
 }
 
 // findOrAdd returns the user at an address, made on the fly if need be.

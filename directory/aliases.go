@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
@@ -31,8 +33,8 @@ func name(a postino.Address) string {
 }
 
 // SetAlias adds an alias or replaces its targets. Conflict: the address is a
-// user's; NotFound: the domain is not ours; Invalid: a target is unknown or
-// not ours, or the alias leads to itself.
+// user's; NotFound: the domain is not ours; Invalid: a target in a domain of
+// ours is unknown, or the alias leads to itself.
 func (d *Directory) SetAlias(ctx context.Context, a Alias) error {
 	const op = "set alias"
 	if n := len(a.Targets); n == 0 || n > MaxTargets {
@@ -49,13 +51,17 @@ func (d *Directory) SetAlias(ctx context.Context, a Alias) error {
 		if ok && e.Alias == nil {
 			return postino.E(postino.Conflict, op, name(a.Address), errors.New("the address is a user's"))
 		}
+		a.Since = time.Now().UTC().Truncate(time.Second)
+		if ok && slices.Equal(e.Alias.Targets, a.Targets) {
+			a.Since = e.Alias.Since
+		}
 		if err := setEntry(tx, a.Address, entry{Alias: &a}); err != nil {
 			return err
 		}
 		if a.Address.Local == "" {
 			err = checkDomainAlias(tx, a)
 		} else {
-			err = checkAlias(tx, a.Address)
+			err = checkAlias(tx, a)
 		}
 		if err != nil {
 			return postino.E(postino.Invalid, op, name(a.Address), err)
@@ -65,23 +71,35 @@ func (d *Directory) SetAlias(ctx context.Context, a Alias) error {
 }
 
 // checkAlias follows an alias to its end: every loop that it closes begins at it.
-func checkAlias(r kv.Reader, a postino.Address) error {
+func checkAlias(r kv.Reader, a Alias) error {
+	for _, t := range a.Targets {
+		if t.Local == "" || t.Domain == "" {
+			return fmt.Errorf("target %s is no address", name(t))
+		}
+	}
 	x := expansion{r: r, strict: true}
-	return x.add(a, postino.Address{})
+	return x.add(a.Address, postino.Address{})
 }
 
 // checkDomainAlias follows the domains, then the aliases that lead into the
 // domain, since the addresses of which a loop could be made are not listed
 // anywhere else.
 func checkDomainAlias(r kv.Reader, a Alias) error {
+	dom, err := needDomain(r, "find domain", a.Address.Domain)
+	if err != nil {
+		return err
+	}
+	if dom.relaysAll() {
+		return errRelaysAll
+	}
 	seen := map[string]bool{}
 	next := []string{}
 	for _, t := range a.Targets {
 		if t.Local != "" {
 			return fmt.Errorf("target %s of a whole domain must be a whole domain", name(t))
 		}
-		if _, err := needDomain(r, "find domain", t.Domain); err != nil {
-			return err
+		if t.Domain == "" {
+			return errors.New("a target has no domain")
 		}
 		next = append(next, t.Domain)
 	}
@@ -111,7 +129,7 @@ func checkDomainAlias(r kv.Reader, a Alias) error {
 		}
 		for _, t := range e.Alias.Targets {
 			if t.Domain == a.Address.Domain {
-				return true, checkAlias(r, e.Alias.Address)
+				return true, checkAlias(r, *e.Alias)
 			}
 		}
 		return true, nil

@@ -11,7 +11,7 @@ import (
 )
 
 // AddDomain makes a domain local. Conflict: it is already; Invalid: the name,
-// the separator or the catch-all address cannot be used.
+// the separator, the catch-all address or the way of relaying cannot be used.
 func (d *Directory) AddDomain(ctx context.Context, dom Domain) error {
 	const op = "add domain"
 	name, err := postino.CanonicalDomain(dom.Name)
@@ -44,8 +44,8 @@ func (d *Directory) UpdateDomain(ctx context.Context, name string, change func(*
 	})
 }
 
-// RemoveDomain makes a domain foreign again. Conflict: it still has users or
-// aliases, or somebody's mail leads into it.
+// RemoveDomain makes a domain foreign again. Conflict: it still has users,
+// aliases or listed recipients, or somebody's mail leads into it.
 func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 	const op = "remove domain"
 	return d.update(ctx, nil, func(tx kv.Tx) error {
@@ -55,6 +55,12 @@ func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 		}
 		err = scan(tx, entryKey(dom.Name, ""), func(_ []byte, e entry) (bool, error) {
 			return false, postino.E(postino.Conflict, op, dom.Name, fmt.Errorf("it still has %s", e))
+		})
+		if err != nil {
+			return err
+		}
+		err = scan(tx, recipientKey(dom.Name, ""), func(_ []byte, _ string) (bool, error) {
+			return false, postino.E(postino.Conflict, op, dom.Name, errors.New("it still has listed recipients"))
 		})
 		if err != nil {
 			return err
@@ -114,6 +120,9 @@ func putDomain(tx kv.Tx, op string, dom Domain) error {
 		return postino.E(postino.Invalid, op, dom.Name,
 			fmt.Errorf("separator %q is none of + - _ = # or %q", dom.Separator, NoSeparator))
 	}
+	if err := checkRelay(tx, dom); err != nil {
+		return postino.E(postino.Invalid, op, dom.Name, err)
+	}
 	if err := setRecord(tx, domainKey(dom.Name), dom); err != nil {
 		return err
 	}
@@ -121,7 +130,7 @@ func putDomain(tx kv.Tx, op string, dom Domain) error {
 		return nil
 	}
 	x := expansion{r: tx, strict: true, path: []step{{catchAll, postino.Address{Domain: dom.Name}}}}
-	if err := x.add(dom.CatchAll, postino.Address{}); err != nil {
+	if err := x.add(dom.CatchAll, postino.Address{Domain: dom.Name}); err != nil {
 		return postino.E(postino.Invalid, op, dom.Name, fmt.Errorf("catch-all: %w", err))
 	}
 	return nil

@@ -7,11 +7,11 @@ import (
 	"github.com/postino-mail/postino/metric"
 )
 
-// observer tells of logins; it never sees a password.
+// observer tells of logins and of users who send much; it never sees a password.
 type observer struct {
 	log                               *slog.Logger
 	succeeded, refused, shutOut, busy *metric.Counter
-	alarms                            *metric.Counter
+	alarms, sendAlarms                *metric.Counter
 }
 
 func newObserver(opts Options) observer {
@@ -19,7 +19,8 @@ func newObserver(opts Options) observer {
 	return observer{
 		log:       opts.Logger,
 		succeeded: logins.With("ok"), refused: logins.With("failed"), shutOut: logins.With("blocked"), busy: logins.With("deferred"),
-		alarms: opts.Metrics.Counter("postino_login_alarms_total", "Limits on failed logins that were reached."),
+		alarms:     opts.Metrics.Counter("postino_login_alarms_total", "Limits on failed logins that were reached."),
+		sendAlarms: opts.Metrics.Counter("postino_send_alarms_total", "Limits on the recipients of a user that were reached."),
 	}
 }
 
@@ -61,4 +62,13 @@ func (o observer) touchFailed(k appKey, err error) {
 
 func (o observer) upgradeFailed(id uint64, err error) {
 	o.log.Warn("password hash not renewed", "account", id, "error", err)
+}
+
+func (o observer) sendsTooMuch(u User, limit error) {
+	o.sendAlarms.Inc()
+	o.log.Warn("user reached a limit of sending", "user", postino.Printable(u.Address.String()), "limit", limit)
+}
+
+func (o observer) sendsNotSaved(err error) {
+	o.log.Warn("counts of what users sent not saved", "error", err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
@@ -12,12 +13,26 @@ import (
 
 // Resolution is where the mail of an address goes.
 type Resolution struct {
-	// Local is false when the domain is not ours; then there are no targets
-	// and the caller decides about relaying.
+	// Local tells that the address is ours: Targets and Forwards together are
+	// then 1 to MaxTargets. All are shared with the cache: read only.
 	Local bool
-	// Targets are the mailboxes, at least one when Local, each account once.
-	// They are shared with the cache: read only.
+	// Targets are the mailboxes, each account once; none for an alias that
+	// leads only elsewhere.
 	Targets []Target
+	// Forwards are the addresses elsewhere, each once.
+	Forwards []Forward
+	// Relay is the domain of an address that is neither user nor alias, in a
+	// relay domain: the address itself is to be relayed. When its Recipients
+	// are CallAhead, whether there is such a recipient is still to be asked.
+	// Without Local and Relay the caller decides about relaying.
+	Relay *Domain
+}
+
+// Forward is an address elsewhere, or in a relay domain, that an alias leads to.
+type Forward struct {
+	Address postino.Address
+	// Via is as in Target, never zero.
+	Via postino.Address
 }
 
 // Target is one mailbox that an address leads to.
@@ -33,6 +48,9 @@ type Target struct {
 	Via postino.Address
 	// Quota is the user's: 0 means that the mailbox has none.
 	Quota int64
+	// Since is when the address came to this user: when the user was made, or
+	// an alias on the way was last pointed elsewhere (RFC 7293 §5).
+	Since time.Time
 }
 
 // resolved is a cached answer: a resolution, or an error that will stay.
@@ -41,9 +59,9 @@ type resolved struct {
 	err error
 }
 
-// Resolve finds the mailboxes of an address. NotFound: the domain is ours and
-// knows no such recipient; Denied: the domain is disabled; Full: the address
-// leads to more than MaxTargets mailboxes; Transient and others: the store.
+// Resolve finds where an address leads. NotFound: the domain is ours and knows
+// no such recipient; Denied: the domain is disabled; Full: the address leads to
+// more than MaxTargets others; Transient and others: the store.
 func (d *Directory) Resolve(ctx context.Context, a postino.Address) (Resolution, error) {
 	hit, generation, ok := d.resolved.get(a)
 	if ok {
@@ -68,19 +86,22 @@ func (d *Directory) resolve(ctx context.Context, a postino.Address) (Resolution,
 		x = expansion{r: r}
 		return x.add(a, postino.Address{})
 	})
-	if d.opts.AcceptAny != nil && (errors.Is(err, errForeign) || postino.Is(err, postino.NotFound)) {
-		return d.invent(ctx, a)
+	if d.opts.AcceptAny != nil && (x.relay != nil || len(x.forwards) > 0 || errors.Is(err, errForeign) || postino.Is(err, postino.NotFound)) {
+		return d.inventAll(ctx, a, &x)
 	}
 	if errors.Is(err, errForeign) {
 		return Resolution{}, nil
 	}
-	if err == nil && len(x.out) == 0 {
+	if err == nil && x.relay != nil {
+		return Resolution{Relay: x.relay}, nil
+	}
+	if err == nil && len(x.out)+len(x.forwards) == 0 {
 		err = noRecipient(a)
 	}
 	if err != nil {
 		return Resolution{Local: postino.Is(err, postino.NotFound)}, err
 	}
-	return Resolution{Local: true, Targets: x.out}, nil
+	return Resolution{Local: true, Targets: x.out, Forwards: x.forwards}, nil
 }
 
 // errForeign is the answer for domains that are not ours.
@@ -109,12 +130,17 @@ type step struct {
 // expansion follows an address to its mailboxes.
 type expansion struct {
 	r kv.Reader
-	// strict makes loops, foreign and unknown targets errors: for writes.
-	// Otherwise they are passed over, since a change elsewhere in the directory
-	// can make them and mail to the other targets must go on.
+	// strict makes loops and unknown targets errors: for writes. Otherwise they
+	// are passed over, since a change elsewhere in the directory can make them
+	// and mail to the other targets must go on.
 	strict bool
-	path   []step
-	out    []Target
+	// senders leaves out what does not give the right to send as the address.
+	senders  bool
+	path     []step
+	since    time.Time // of the aliases on the path
+	out      []Target
+	forwards []Forward
+	relay    *Domain
 }
 
 // add follows a; via is what led to it. Recursion goes no deeper than MaxDepth.
@@ -126,11 +152,10 @@ func (x *expansion) add(a, via postino.Address) error {
 	switch {
 	case err != nil:
 		return err
-	case !ok:
-		if x.strict {
-			return fmt.Errorf("%s is %w", name(a), errForeign)
-		}
+	case !ok && via.IsNull():
 		return errForeign
+	case !ok:
+		return x.addForward(a, via)
 	case dom.Disabled && !x.strict:
 		return postino.E(postino.Denied, "resolve", name(a), errors.New("the domain is disabled"))
 	}
@@ -142,7 +167,19 @@ func (x *expansion) add(a, via postino.Address) error {
 		return x.addUser(e.User, detail, via)
 	}
 	if ok {
-		return x.follow(step{direct, folded(at)}, e.Alias.Address, e.Alias.Targets, detail, via)
+		return x.follow(step{direct, folded(at)}, e.Alias, e.Alias.Targets, detail, via)
+	}
+	if dom.Relay {
+		known, err := knowsRecipient(x.r, dom, a)
+		switch {
+		case err != nil:
+			return err
+		case known && via.IsNull():
+			x.relay = &dom
+			return nil
+		case known:
+			return x.addForward(a, via)
+		}
 	}
 	return x.fallBack(dom, a, via)
 }
@@ -174,7 +211,7 @@ func (x *expansion) fallBack(dom Domain, a, via postino.Address) error {
 		for i, t := range e.Alias.Targets {
 			targets[i] = postino.Address{Local: a.Local, Domain: t.Domain}
 		}
-		err := x.follow(step{wholeDomain, folded(a)}, whole, targets, "", via)
+		err := x.follow(step{wholeDomain, folded(a)}, e.Alias, targets, "", via)
 		if err == nil || !postino.Is(err, postino.NotFound) {
 			return err
 		}
@@ -186,14 +223,18 @@ func (x *expansion) fallBack(dom Domain, a, via postino.Address) error {
 		return x.addAdmin(via)
 	}
 	if !dom.CatchAll.IsNull() {
-		return x.follow(step{catchAll, whole}, whole, []postino.Address{dom.CatchAll}, "", via)
+		return x.follow(step{catchAll, whole}, &Alias{Address: whole}, []postino.Address{dom.CatchAll}, "", via)
 	}
 	return noRecipient(a)
 }
 
-// follow adds the targets of the record at a step. The error is NotFound when
+// follow adds the targets of the alias at a step. The error is NotFound when
 // none of them leads anywhere.
-func (x *expansion) follow(s step, at postino.Address, targets []postino.Address, detail string, via postino.Address) error {
+func (x *expansion) follow(s step, alias *Alias, targets []postino.Address, detail string, via postino.Address) error {
+	at := alias.Address
+	if x.senders && len(targets) > 1 && !alias.MembersSend {
+		return noRecipient(at)
+	}
 	for _, p := range x.path {
 		if p == s {
 			if x.strict {
@@ -212,7 +253,10 @@ func (x *expansion) follow(s step, at postino.Address, targets []postino.Address
 		via = at
 	}
 	x.path = append(x.path, s)
-	defer func() { x.path = x.path[:len(x.path)-1] }()
+	defer func(since time.Time) { x.path, x.since = x.path[:len(x.path)-1], since }(x.since)
+	if len(targets) == 1 && alias.Since.After(x.since) { // a list stays the same when its members change
+		x.since = alias.Since
+	}
 	found := false
 	for _, t := range targets {
 		from := len(x.out)
@@ -239,7 +283,30 @@ func (x *expansion) passes(s step, err error) bool {
 	if postino.Is(err, postino.NotFound) {
 		return !x.strict || s.kind == wholeDomain // the local part may be known to one of several domains only
 	}
-	return !x.strict && (errors.Is(err, errForeign) || postino.Is(err, postino.Denied))
+	return !x.strict && postino.Is(err, postino.Denied)
+}
+
+// full refuses one target more.
+func (x *expansion) full(via postino.Address) error {
+	if len(x.out)+len(x.forwards) < MaxTargets {
+		return nil
+	}
+	return postino.E(postino.Full, "resolve", name(via), fmt.Errorf("it leads to more than %d addresses", MaxTargets))
+}
+
+// addForward adds an address elsewhere, once. Its local part is another host's:
+// nothing is folded (RFC 5321 §2.4).
+func (x *expansion) addForward(a, via postino.Address) error {
+	for i := range x.forwards {
+		if x.forwards[i].Address == a {
+			return nil
+		}
+	}
+	if err := x.full(via); err != nil {
+		return err
+	}
+	x.forwards = append(x.forwards, Forward{Address: a, Via: via})
+	return nil
 }
 
 // addUser adds a mailbox, once.
@@ -249,26 +316,32 @@ func (x *expansion) addUser(id uint64, detail string, via postino.Address) error
 			return nil
 		}
 	}
-	if len(x.out) >= MaxTargets {
-		return postino.E(postino.Full, "resolve", name(via), fmt.Errorf("it leads to more than %d mailboxes", MaxTargets))
+	if err := x.full(via); err != nil {
+		return err
 	}
 	u, err := needUser(x.r, "resolve", id)
 	if err != nil {
 		return err
 	}
-	x.out = append(x.out, Target{Account: id, User: u.Address, Detail: detail, Via: via, Quota: u.Quota})
+	since := u.Created
+	if x.since.After(since) {
+		since = x.since
+	}
+	x.out = append(x.out, Target{Account: id, User: u.Address, Detail: detail, Via: via, Quota: u.Quota, Since: since})
 	return nil
 }
 
 // addPostmaster resolves <postmaster> without a domain (RFC 5321 §4.5.1): with
-// a single domain it is that domain's.
+// a single domain that is delivered here it is that domain's.
 func (x *expansion) addPostmaster(a postino.Address) error {
 	if fold(a.Local) != "postmaster" {
 		return noRecipient(a)
 	}
 	var names []string
 	err := scan(x.r, key('D'), func(_ []byte, dom Domain) (bool, error) {
-		names = append(names, dom.Name)
+		if !dom.Relay {
+			names = append(names, dom.Name)
+		}
 		return len(names) < 2, nil
 	})
 	if err != nil {

@@ -29,9 +29,20 @@ import (
 //	d u id                     user with credentials
 //	d r id                     administrators, in order of id
 //	d t id app                 last use of an app password, outside the mark
+//	d l domain NUL local       listed recipient of a relay domain; local is folded
+//	d o name                   route
+//	d p domain NUL sender      name of the route with these patterns
+//	d w                        mark that every change of a route moves
+//	d e owner delegate         who may send as the owner
+//	d f delegate owner         the same, the other way round
+//	d s id                     what the user sent lately, outside the mark
 //
-// Values begin with a version octet. Ids are eight octets, big endian.
-const version = 1
+// Values begin with a version octet. Ids are eight octets, big endian. Version 2
+// of the records knows relay domains and targets elsewhere; numbers are as in 1.
+const (
+	version       = 2
+	numberVersion = 1
+)
 
 const scope = kv.Scope("d")
 
@@ -47,6 +58,10 @@ type Directory struct {
 	logins   *cache[string, *login]
 	verdicts *cache[[32]byte, verdict]
 	touched  *cache[appKey, time.Time]
+	people   *cache[uint64, User]
+	rights   *cache[right, bool]
+	routes   routeCache
+	sends    *sends
 	hasher   *hasher
 	guard    *guard
 	secret   [32]byte // keys the verdicts, so that memory holds no password hash worth stealing
@@ -73,10 +88,15 @@ func New(db kv.DB, opts Options) *Directory {
 		logins:   newCache[string, *login](cacheEntries),
 		verdicts: newCache[[32]byte, verdict](cacheEntries),
 		touched:  newCache[appKey, time.Time](cacheEntries),
+		people:   newCache[uint64, User](cacheEntries),
+		rights:   newCache[right, bool](cacheEntries),
+		routes:   routeCache{current: newCache[struct{}, *routeTable](2)},
+		sends:    newSends(db, cacheEntries),
 		hasher:   newHasher(opts.Argon2, opts.Hashes, opts.HashQueue),
 		guard:    newGuard(opts.Failures),
 		quit:     make(chan struct{}),
 	}
+	d.opts.Sends = d.opts.Sends.or(SendLimits{Hour: 500, Day: 2000})
 	rand.Read(d.secret[:])
 	changed, stop := db.Watch(key('g'))
 	d.done.Go(func() {
@@ -90,10 +110,12 @@ func New(db kv.DB, opts Options) *Directory {
 			}
 		}
 	})
+	d.done.Go(d.saveSends)
 	return d
 }
 
-// Close ends the directory's watch on the store; the store stays open.
+// Close ends the directory's watch on the store and saves what was counted; the
+// store stays open.
 func (d *Directory) Close() {
 	close(d.quit)
 	d.done.Wait()
@@ -103,6 +125,9 @@ func (d *Directory) Close() {
 func (d *Directory) forget() {
 	d.resolved.clear()
 	d.logins.clear()
+	d.people.clear()
+	d.rights.clear()
+	d.routes.current.clear()
 }
 
 // view reads a state that holds every change that was acknowledged before.
@@ -177,14 +202,14 @@ func getNumber(r kv.Reader, k []byte) (uint64, error) {
 	if err != nil || !ok {
 		return 0, err
 	}
-	if len(v) != 9 || v[0] != version {
+	if len(v) != 9 || v[0] != numberVersion {
 		return 0, corrupt(k, nil)
 	}
 	return binary.BigEndian.Uint64(v[1:]), nil
 }
 
 func setNumber(tx kv.Tx, k []byte, n uint64) error {
-	return tx.Set(k, binary.BigEndian.AppendUint64([]byte{version}, n))
+	return tx.Set(k, binary.BigEndian.AppendUint64([]byte{numberVersion}, n))
 }
 
 // getRecord reads the record at k into v and tells whether there is one.
@@ -224,8 +249,12 @@ func setRecord(tx kv.Tx, k []byte, v any) error {
 
 // scan decodes every record below prefix until fn returns false or an error.
 func scan[T any](r kv.Reader, prefix []byte, fn func(k []byte, v T) (bool, error)) error {
+	return scanRange(r, kv.Prefix(prefix), fn)
+}
+
+func scanRange[T any](r kv.Reader, rng kv.Range, fn func(k []byte, v T) (bool, error)) error {
 	var failed error
-	err := r.Scan(kv.Prefix(prefix), func(k, b []byte) bool {
+	err := r.Scan(rng, func(k, b []byte) bool {
 		var v T
 		if failed = decode(k, b, &v); failed != nil {
 			return false

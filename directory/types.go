@@ -1,7 +1,9 @@
 package directory
 
 import (
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +29,7 @@ const (
 	NoSeparator      = "none"
 )
 
-// Domain is a domain whose mail is delivered here.
+// Domain is a domain whose mail is delivered here, or relayed when Relay is set.
 type Domain struct {
 	// Name is in lower-case A-labels.
 	Name string
@@ -38,7 +40,32 @@ type Domain struct {
 	Separator string
 	// Disabled keeps the domain ours but denies its recipients and logins.
 	Disabled bool
+	// Relay makes it a domain that is delivered elsewhere: a backup MX or the
+	// way to an inner server. Its users and aliases here come first. CatchAll
+	// and the alias of the whole domain need ListedRecipients.
+	Relay bool `json:",omitempty"`
+	// Recipients says which addresses of a relay domain are taken.
+	Recipients Recipients `json:",omitempty"`
 }
+
+// Recipients is how the recipients of a relay domain are known.
+type Recipients uint8
+
+// The ways: all are taken; those on the list; those that the next server takes
+// when it is asked, which is the caller's job.
+const (
+	AnyRecipient Recipients = iota
+	ListedRecipients
+	CallAhead
+)
+
+var recipientsWords = words[Recipients]{"any", "list", "call-ahead"}
+
+// String is the word for people, "list".
+func (r Recipients) String() string { return recipientsWords.name(r) }
+
+// ParseRecipients reads what String writes. The error is Invalid.
+func ParseRecipients(s string) (Recipients, error) { return recipientsWords.parse("recipients", s) }
 
 // Role is what a user may administer.
 type Role uint8
@@ -63,7 +90,19 @@ type User struct {
 	// Disabled users cannot log in; their mail is still delivered.
 	Disabled bool
 	Created  time.Time
+	// Sends bound what the user submits; zero fields stand for Options.Sends.
+	Sends SendLimits `json:",omitzero"`
 }
+
+// SendLimits bound the recipients that one user sends to in any 60 minutes and
+// any 24 hours (SS22). Zero is the default, NoSendLimit none.
+type SendLimits struct {
+	Hour int `json:",omitempty"`
+	Day  int `json:",omitempty"`
+}
+
+// NoSendLimit lifts a limit.
+const NoSendLimit = -1
 
 // NewUser is what AddUser makes a user from.
 type NewUser struct {
@@ -82,8 +121,13 @@ type Alias struct {
 	// are neither user nor alias; its targets then have an empty Local too and
 	// get the local part that was written.
 	Address postino.Address
-	// Targets are 1 to MaxTargets addresses of this directory.
+	// Targets are 1 to MaxTargets addresses, of this directory or elsewhere.
 	Targets []postino.Address
+	// MembersSend gives every member the right to send as Address. Without it
+	// only an alias with one target gives that right (SS22).
+	MembersSend bool `json:",omitempty"`
+	// Since is when SetAlias last pointed it elsewhere; SetAlias keeps it.
+	Since time.Time `json:",omitzero"`
 }
 
 // Services is the set of services that an app password opens.
@@ -141,6 +185,9 @@ type Options struct {
 	// GOMAXPROCS and 64.
 	Hashes, HashQueue int
 	Failures          FailureLimits
+	// Sends are the limits of users who have none of their own. Zero fields
+	// are 500 in an hour and 2,000 in a day.
+	Sends SendLimits
 }
 
 // String names the services as lists show them, "smtp imap".
@@ -152,4 +199,22 @@ func (s Services) String() string {
 		}
 	}
 	return strings.TrimPrefix(text, " ")
+}
+
+// words are the names of an enumeration, by value.
+type words[T ~uint8] []string
+
+func (w words[T]) name(v T) string {
+	if int(v) < len(w) {
+		return w[v]
+	}
+	return "unknown"
+}
+
+// parse makes an unknown word Invalid and says which there are.
+func (w words[T]) parse(what, s string) (T, error) {
+	if i := slices.Index(w, s); i >= 0 {
+		return T(i), nil
+	}
+	return 0, postino.E(postino.Invalid, "read "+what, postino.Printable(s), fmt.Errorf("it is none of %s", strings.Join(w, ", ")))
 }

@@ -171,6 +171,12 @@ func (d *Directory) RemoveUser(ctx context.Context, addr postino.Address) error 
 				return err
 			}
 		}
+		if err := removeDelegations(tx, u.ID); err != nil {
+			return err
+		}
+		if err := tx.Delete(idKey('s', u.ID)); err != nil {
+			return err
+		}
 		if d.opts.Accounts.Remove == nil {
 			return nil
 		}
@@ -304,6 +310,9 @@ func checkUser(op string, u User) error {
 	if u.Quota < 0 {
 		return invalid("the quota is negative")
 	}
+	if u.Sends.Hour < NoSendLimit || u.Sends.Day < NoSendLimit {
+		return invalid("a limit of recipients is negative")
+	}
 	for _, s := range []string{u.Name, u.Language} {
 		if len(s) > maxText || !utf8.ValidString(s) || postino.Printable(s) != s {
 			return invalid("name or language is too long or not printable text")
@@ -357,7 +366,7 @@ func (d *Directory) touch(ctx context.Context, k appKey, now time.Time) {
 		if _, ok, err := tx.Get(idKey('u', k.user)); err != nil || !ok {
 			return err
 		}
-		return tx.Set(touchKey(k), binary.BigEndian.AppendUint64([]byte{version}, uint64(now.Unix())))
+		return tx.Set(touchKey(k), binary.BigEndian.AppendUint64([]byte{numberVersion}, uint64(now.Unix())))
 	})
 	if err != nil { // a login must not fail for its statistics
 		d.obs.touchFailed(k, err)

@@ -68,6 +68,8 @@ func (t *transaction) resolve(ctx context.Context, a postino.Address) ([]directo
 		return nil, &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Mail to other servers is not supported yet"}
 	case !r.Local:
 		return nil, &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Relay access denied"}
+	case len(r.Forwards) > 0: // part of an alias is no delivery of it
+		return nil, &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Mail to other servers is not supported yet"}
 	case len(t.rcpts)+len(r.Targets) > o.Limits.Targets:
 		return nil, &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients"}
 	}
