@@ -67,9 +67,9 @@ func (p *parser) checkListener(i int, used map[netip.AddrPort]int) {
 		p.fail(tlsAt, "listener.tls", "%s always begins with TLS", l.Kind)
 		l.TLS = true
 	}
-	if l.Kind == Metrics {
+	if l.Kind == Metrics || l.Kind == LMTP {
 		if tlsSaid && l.TLS {
-			p.fail(tlsAt, "listener.tls", "metrics are offered in clear, on loopback only")
+			p.fail(tlsAt, "listener.tls", "%s is offered in clear, on loopback only", l.Kind)
 		}
 		l.TLS = false
 	}
@@ -79,6 +79,12 @@ func (p *parser) checkListener(i int, used map[netip.AddrPort]int) {
 		}
 	}
 	at, _ = place("address")
+	if path, ok := strings.CutPrefix(l.Address, "unix:"); ok {
+		if l.Kind != LMTP || !strings.HasPrefix(path, "/") || len(path) > 100 { // the kernel's limit is 107
+			p.fail(at, "listener.address", "a socket is for lmtp, at an absolute path of at most 100 octets. Example: \"unix:/run/postino/lmtp.sock\"")
+		}
+		return
+	}
 	a, err := parseAddress(l.Address)
 	if err != nil {
 		p.fail(at, "listener.address", "%s. Examples: \":25\", \"127.0.0.1:25\", \"[::1]:25\"", err)
@@ -89,8 +95,8 @@ func (p *parser) checkListener(i int, used map[netip.AddrPort]int) {
 	}
 	used[a] = i + 1
 	private := a.Addr().Unmap().IsLoopback()
-	if l.Kind == Metrics && !private { // AD1
-		p.fail(at, "listener.address", "metrics are offered on loopback only. Example: address = \"127.0.0.1:9464\"")
+	if (l.Kind == Metrics || l.Kind == LMTP) && !private { // AD1
+		p.fail(at, "listener.address", "%s is offered on loopback only. Example: address = \"127.0.0.1:%d\"", l.Kind, a.Port())
 	}
 	if (l.Kind == Submission || l.Kind == IMAP143) && !l.TLS && !private { // SS22
 		p.fail(tlsAt, "listener.tls", "without TLS passwords would cross the network in clear: leave this out, or use a loopback address")

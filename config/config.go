@@ -22,6 +22,9 @@ type Config struct {
 	TLS       TLS
 	Log       Log
 	SMTP      SMTP
+	Queue     Queue
+	Relay     Relay
+	DNS       DNS
 	IMAP      IMAP
 	Storage   Storage
 }
@@ -42,13 +45,14 @@ const (
 	Submissions Kind = "submissions"
 	IMAP143     Kind = "imap"
 	IMAPS       Kind = "imaps"
+	LMTP        Kind = "lmtp" // from other software on this host
 	Metrics     Kind = "metrics"
 )
 
 // Listener is an address on which a service is offered.
 type Listener struct {
 	Kind    Kind
-	Address string // "ip:port", or ":port" for all addresses
+	Address string // "ip:port", ":port" for all addresses, or "unix:/path"
 	// TLS tells whether STARTTLS is offered; always true for kinds that begin
 	// with TLS, false for metrics.
 	TLS bool
@@ -78,6 +82,26 @@ type SMTP struct {
 	MinRate         int64 // octets per second
 
 	Connections, PerIPv4, PerIPv4Net, PerIPv6, PerIPv6Net, NewPerMinute int
+
+	// Networks, as netip.ParsePrefix reads them.
+	Trusted, RelayFrom, Proxies, XClient []string
+	NoSoliciting                         []string
+	FutureRelease                        time.Duration // 0: not offered
+}
+
+// Queue says how long mail is tried.
+type Queue struct{ First, Max, Life, BounceLife, Notice time.Duration }
+
+// Relay bounds what goes to other servers.
+type Relay struct {
+	Connections, PerDomain int
+	AllowPrivate           []string // networks
+}
+
+// DNS is who is asked for names: addresses with ports, none for the system's.
+type DNS struct {
+	Servers []string
+	Trusted bool
 }
 
 // IMAP bounds what IMAP clients can cost.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,33 @@ key = "key.pem"
 	}
 }
 
+func TestLists(t *testing.T) {
+	c := parse(t, good+"[[listener]]\nkind = \"lmtp\"\naddress = \"unix:/run/postino/lmtp.sock\"\n"+`
+[smtp]
+relay_from = ["192.0.2.7", # one host
+  "2001:db8::/32"]
+xclient = "10.1.2.3/8"
+no_soliciting = ["org.example:ADV"]
+[dns]
+servers = ["::1", "192.0.2.53:5353"]
+`)
+	if got := c.SMTP.RelayFrom; !slices.Equal(got, []string{"192.0.2.7/32", "2001:db8::/32"}) {
+		t.Errorf("relay_from is %q", got)
+	}
+	if !slices.Equal(c.SMTP.XClient, []string{"10.0.0.0/8"}) || !slices.Equal(c.SMTP.NoSoliciting, []string{"org.example:ADV"}) {
+		t.Errorf("xclient is %q, no_soliciting %q", c.SMTP.XClient, c.SMTP.NoSoliciting)
+	}
+	if got := c.DNS.Servers; !slices.Equal(got, []string{"[::1]:53", "192.0.2.53:5353"}) {
+		t.Errorf("servers are %q", got)
+	}
+	if got := c.Listeners[1]; got != (Listener{LMTP, "unix:/run/postino/lmtp.sock", false}) {
+		t.Errorf("the socket is %+v", got)
+	}
+	if d := Diff(parse(t, good), c); len(d) == 0 || d[0].Key != "smtp.relay_from" || d[0].New != `["192.0.2.7/32", "2001:db8::/32"]` {
+		t.Errorf("the difference is %v", d)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	c := parse(t, good)
 	if c.Server.Hostname != "mail.example.org" || c.SMTP.MaxSize != 50<<20 || c.SMTP.MaxRecipients != 1000 || c.SMTP.CommandTimeout != 5*time.Minute ||
@@ -100,6 +128,13 @@ func TestErrors(t *testing.T) {
 		{"huge size", good + "[smtp]\nmax_size = \"9999999999 GiB\"\n", `the size is too large`},
 		{"zero never means unlimited", good + "[smtp]\nmax_size = 0\n", `9:12: smtp.max_size: 0 B is out of range, from 64 KiB to 2 GiB. Example: max_size = "50 MiB"`},
 		{"floor of the RFC", good + "[smtp]\nmax_recipients = 99\n", `99 is out of range, from 100 to 100000`},
+		{"no list", good + "[smtp]\nrelay_from = 5\n", `9:14: smtp.relay_from: this wants a list of texts in quotes, not a number. Example: relay_from = ["192.0.2.25"]`},
+		{"list of numbers", good + "[smtp]\nrelay_from = [5]\n", `this wants a list of texts in quotes, not a list`},
+		{"no network", good + "[smtp]\nproxies = [\"10.0.0.0/8\", \"10.0.0.0/99\"]\n", `smtp.proxies: "10.0.0.0/99" is no network. Example: proxies = ["192.0.2.80"]`},
+		{"no name server", good + "[dns]\nservers = [\"dns.example\"]\n", `dns.servers: "dns.example" is no IP address`},
+		{"no class", good + "[smtp]\nno_soliciting = \"ADV\"\n", `"ADV" is no class of solicitations`},
+		{"public lmtp", good + "[[listener]]\nkind = \"lmtp\"\naddress = \":24\"\n", `lmtp is offered on loopback only`},
+		{"socket of another kind", good + "[[listener]]\nkind = \"imap\"\naddress = \"unix:/run/x\"\n", `a socket is for lmtp`},
 		{"time", good + "[imap]\nidle_time = \"5m\"\n", `5m is out of range, from 30m to 24h`},
 		{"time without unit", good + "[imap]\nidle_time = \"1800\"\n", `this is no time with units`},
 		{"choice", good + "[log]\nlevel = \"wran\"\n", `9:9: log.level: "wran" is none of debug, info, warn, error. Did you mean "warn"?`},
@@ -116,7 +151,7 @@ func TestErrors(t *testing.T) {
 		{"not a host", strings.Replace(good, "Mail.Example.org", "192.0.2.1", 1), `2:12: server.hostname: "192.0.2.1" is not a host name`},
 		{"missing key", strings.Replace(good, "data_dir", "#", 1), `1:2: server.data_dir: missing. Write under [server]: data_dir = "/var/lib/postino"`},
 		{"missing kind", good + "[[listener]]\naddress = \":26\"\n", `8:3: listener.kind: missing`},
-		{"unknown kind", good + "[[listener]]\nkind = \"imasp\"\n", `"imasp" is none of smtp, submission, submissions, imap, imaps, metrics. Did you mean "imaps"?`},
+		{"unknown kind", good + "[[listener]]\nkind = \"imasp\"\n", `"imasp" is none of smtp, submission, submissions, imap, imaps, lmtp, metrics. Did you mean "imaps"?`},
 		{"single brackets", strings.Replace(good, "[[listener]]", "[listener]", 1), `4:2: listener: write [[listener]]`},
 		{"double brackets", good + "[[log]]\nlevel = \"info\"\n", `8:3: log: there is one of it: write [log]`},
 		{"table as value", "log = 5\n" + good, `1:1: log: this is a table`},
@@ -125,7 +160,7 @@ func TestErrors(t *testing.T) {
 		{"address twice", good + "[[listener]]\nkind = \"imap\"\naddress = \"[::]:25\"\n", `10:11: listener.address: [::]:25 is listener 1's already`},
 		{"login in clear", good + "[[listener]]\nkind = \"submission\"\ntls = false\n", `10:7: listener.tls: without TLS passwords would cross the network in clear`},
 		{"TLS that is not", good + "[[listener]]\nkind = \"imaps\"\ntls = false\n", `10:7: listener.tls: imaps always begins with TLS`},
-		{"public metrics", good + "[[listener]]\nkind = \"metrics\"\naddress = \":9464\"\n", `10:11: listener.address: metrics are offered on loopback only`},
+		{"public metrics", good + "[[listener]]\nkind = \"metrics\"\naddress = \":9464\"\n", `10:11: listener.address: metrics is offered on loopback only`},
 		{"no certificate", strings.Replace(good, "self_signed = true", "", 1), `4:3: listener: smtp needs a certificate`},
 		{"half a certificate", good + "cert = \"x\"\n", `6:2: tls: cert and key come together`},
 		{"two certificates", good + "cert = \"x\"\nkey = \"y\"\n", `7:15: tls.self_signed: there is a certificate`},

@@ -26,6 +26,9 @@ func Example(values map[string]string) []byte {
 			comment(&b, k.doc)
 			value, given := values[k.path()]
 			switch {
+			case k.sample != "":
+				comment(&b, "Example: "+k.name+" = "+k.sample)
+				fmt.Fprintf(&b, "#%s = []\n", k.name)
 			case given:
 				fmt.Fprintf(&b, "%s = %s\n", k.name, k.literal(value))
 			case k.required, k.path() == "tls.self_signed" && values["tls.cert"] == "":

@@ -14,11 +14,13 @@ type key struct {
 	table, name string
 	doc         string // explanation in the example
 	def         string // default as in the file; "" for none
-	// field is a pointer to string, bool, int (a count), int64 (a size) or
-	// time.Duration.
+	// field is a pointer to string, bool, int (a count), int64 (a size),
+	// time.Duration or []string.
 	field    func(target) any
-	min, max int64    // of counts, octets and nanoseconds
-	choices  []string // of strings
+	min, max int64                        // of counts, octets and nanoseconds
+	choices  []string                     // of strings
+	item     func(string) (string, error) // reads an entry of a list
+	sample   string                       // example of a list
 	required bool
 }
 
@@ -27,10 +29,13 @@ func (k key) path() string { return k.table + "." + k.name }
 // tables are the tables in the order of the example, each with its explanation.
 var tables = []struct{ name, doc string }{
 	{"server", "Who and where this node is."},
-	{"listener", "What is offered where; one [[listener]] for each address.\nKinds: smtp (mail from other servers), submission and submissions (mail from\nusers), imap and imaps (mail for users), metrics (Prometheus)."},
+	{"listener", "What is offered where; one [[listener]] for each address.\nKinds: smtp (mail from other servers), submission and submissions (mail from\nusers), imap and imaps (mail for users), lmtp (mail from other software\nhere), metrics (Prometheus)."},
 	{"tls", "The certificate that all listeners show."},
 	{"log", "What is written to standard error."},
-	{"smtp", "Limits for SMTP clients."},
+	{"smtp", "Limits and rights of SMTP clients."},
+	{"queue", "How long mail is tried."},
+	{"relay", "How mail goes to other servers; postino route says which way."},
+	{"dns", "Who is asked for names."},
 	{"imap", "Limits for IMAP clients."},
 	{"storage", "How data are kept."},
 }
@@ -51,9 +56,9 @@ var keys = []key{
 		doc:   "Directory for all data; relative paths begin where this file is.",
 		field: func(t target) any { return &t.Server.DataDir }},
 
-	{table: "listener", name: "kind", required: true, doc: "smtp, submission, submissions, imap, imaps or metrics.",
+	{table: "listener", name: "kind", required: true, doc: "smtp, submission, submissions, imap, imaps, lmtp or metrics.",
 		choices: kinds(), field: func(t target) any { return (*string)(&t.Listener.Kind) }},
-	{table: "listener", name: "address", doc: "IP address and port; without an address all of the host. Each kind has a usual\none; metrics may be offered on loopback only.",
+	{table: "listener", name: "address", doc: "IP address and port; without an address all of the host. Each kind has a usual\none. lmtp and metrics may be offered on loopback only; lmtp also at a path,\n\"unix:/run/postino/lmtp.sock\".",
 		field: func(t target) any { return &t.Listener.Address }},
 	{table: "listener", name: "tls", def: "true",
 		doc:   "Offers STARTTLS. Without it submission and imap are for loopback addresses only.",
@@ -102,6 +107,49 @@ var keys = []key{
 	{table: "smtp", name: "new_per_minute", def: "60", doc: "New connections from one IPv4 address or IPv6 /64 in a minute.", // SS14
 		min: 1, max: 100_000, field: func(t target) any { return &t.SMTP.NewPerMinute }},
 
+	{table: "smtp", name: "trusted", item: network, sample: `["192.0.2.0/24"]`,
+		doc:   "Networks whose clients are not limited in number.",
+		field: func(t target) any { return &t.SMTP.Trusted }},
+	{table: "smtp", name: "relay_from", item: network, sample: `["192.0.2.25"]`, // SS18
+		doc:   "Networks whose clients may send to other servers without a login. Give this to\nmachines that you run, never to networks of users.",
+		field: func(t target) any { return &t.SMTP.RelayFrom }},
+	{table: "smtp", name: "proxies", item: network, sample: `["192.0.2.80"]`, // SS23
+		doc:   "Load balancers that begin every connection with the PROXY protocol.",
+		field: func(t target) any { return &t.SMTP.Proxies }},
+	{table: "smtp", name: "xclient", item: network, sample: `["127.0.0.1"]`, // SS23
+		doc:   "Peers that may say in whose name they speak (XCLIENT, XFORWARD).",
+		field: func(t target) any { return &t.SMTP.XClient }},
+	{table: "smtp", name: "no_soliciting", item: solicitation, sample: `["org.example:ADV"]`,
+		doc:   "Classes of solicitations that are refused (RFC 3865).",
+		field: func(t target) any { return &t.SMTP.NoSoliciting }},
+	{table: "smtp", name: "future_release", def: "720h", doc: "How far ahead users may schedule a message; 0s: not at all.",
+		min: 0, max: int64(365 * 24 * time.Hour), field: func(t target) any { return &t.SMTP.FutureRelease }},
+
+	{table: "queue", name: "first_retry", def: "5m", doc: "Pause after the first attempt; each further one is twice as long,", // QU7
+		min: int64(time.Minute), max: int64(4 * time.Hour), field: func(t target) any { return &t.Queue.First }},
+	{table: "queue", name: "max_retry", def: "4h", doc: "… up to this one.", // QU7
+		min: int64(5 * time.Minute), max: int64(24 * time.Hour), field: func(t target) any { return &t.Queue.Max }},
+	{table: "queue", name: "life", def: "120h", doc: "Mail that could not be delivered for so long comes back to its sender.", // QU7, RFC 5321 §4.5.4.1
+		min: int64(time.Hour), max: int64(30 * 24 * time.Hour), field: func(t target) any { return &t.Queue.Life }},
+	{table: "queue", name: "bounce_life", def: "24h", doc: "The same for reports, which come back to nobody.", // QU7
+		min: int64(time.Hour), max: int64(30 * 24 * time.Hour), field: func(t target) any { return &t.Queue.BounceLife }},
+	{table: "queue", name: "delay_notice", def: "4h", doc: "After so long the sender is told that his mail is still waiting.", // QU7
+		min: int64(10 * time.Minute), max: int64(30 * 24 * time.Hour), field: func(t target) any { return &t.Queue.Notice }},
+
+	{table: "relay", name: "connections", def: "200", doc: "Connections to other servers at once.",
+		min: 2, max: 10_000, field: func(t target) any { return &t.Relay.Connections }},
+	{table: "relay", name: "connections_per_domain", def: "10", doc: "… to one destination.", // SC8
+		min: 1, max: 1000, field: func(t target) any { return &t.Relay.PerDomain }},
+	{table: "relay", name: "allow_private", item: network, sample: `["10.0.0.0/8"]`, // SC7
+		doc:   "Private networks that MX records may lead to. Routes with --private need none.",
+		field: func(t target) any { return &t.Relay.AllowPrivate }},
+
+	{table: "dns", name: "servers", item: server, sample: `["127.0.0.1"]`,
+		doc:   "Recursive name servers, in this order; without them those of /etc/resolv.conf.",
+		field: func(t target) any { return &t.DNS.Servers }},
+	{table: "dns", name: "trusted", def: "false", doc: "The servers validate DNSSEC and nobody can tamper with their answers on the way.\nServers on this host are always trusted.",
+		field: func(t target) any { return &t.DNS.Trusted }},
+
 	{table: "imap", name: "connections", def: "10000", doc: "Connections at once to each listener.", // IM6
 		min: 10, max: 1_000_000, field: func(t target) any { return &t.IMAP.Connections }},
 	{table: "imap", name: "connections_per_address", def: "100", doc: "… from one IPv4 address or IPv6 /64.", // IM6
@@ -133,7 +181,7 @@ var usual = []struct {
 	kind    Kind
 	address string
 }{
-	{SMTP25, ":25"}, {Submission, ":587"}, {Submissions, ":465"}, {IMAP143, ":143"}, {IMAPS, ":993"}, {Metrics, "127.0.0.1:9464"},
+	{SMTP25, ":25"}, {Submission, ":587"}, {Submissions, ":465"}, {IMAP143, ":143"}, {IMAPS, ":993"}, {LMTP, "127.0.0.1:2424"}, {Metrics, "127.0.0.1:9464"},
 }
 
 func kinds() (names []string) {

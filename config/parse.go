@@ -184,7 +184,7 @@ func (p *parser) set(path []part, v *unstable.Node) {
 		if _, known := p.at[k.table]; !known {
 			p.at[k.table] = path[0].at
 		}
-		if err := k.set(p.target(k.table), v.Kind, string(v.Data)); err != nil {
+		if err := k.set(p.target(k.table), v.Kind, string(v.Data), texts(v)); err != nil {
 			text := err.Error()
 			if !strings.HasSuffix(text, "?") {
 				text += fmt.Sprintf(". Example: %s = %s", k.name, k.example())
@@ -194,6 +194,25 @@ func (p *parser) set(path []part, v *unstable.Node) {
 		return
 	}
 	p.unknownKey(path)
+}
+
+// texts are the texts in an array, nil when it holds anything else.
+func texts(v *unstable.Node) []string {
+	if v.Kind != unstable.Array {
+		return nil
+	}
+	list := []string{}
+	for it := v.Children(); it.Next(); {
+		n := it.Node()
+		if n.Kind == unstable.Comment {
+			continue
+		}
+		if n.Kind != unstable.String {
+			return nil
+		}
+		list = append(list, string(n.Data))
+	}
+	return list
 }
 
 // target is what the keys of a table set: for a listener the last one.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,9 +15,16 @@ import (
 	"github.com/postino-mail/postino"
 )
 
-// set gives the key's field a value of the file.
-func (k key) set(t target, kind unstable.Kind, text string) error {
+// set gives the key's field a value of the file; list is what an array holds.
+func (k key) set(t target, kind unstable.Kind, text string, list []string) error {
 	switch field := k.field(t).(type) {
+	case *[]string:
+		if kind == unstable.String { // one needs no brackets
+			list = []string{text}
+		} else if kind != unstable.Array || list == nil {
+			return wrongType("a list of texts in quotes", kind)
+		}
+		return k.setList(field, list)
 	case *string:
 		if kind != unstable.String {
 			return wrongType("text in quotes", kind)
@@ -58,6 +66,63 @@ func (k key) set(t target, kind unstable.Kind, text string) error {
 	return nil
 }
 
+// maxList bounds a list.
+const maxList = 1000
+
+func (k key) setList(field *[]string, list []string) error {
+	if len(list) > maxList {
+		return fmt.Errorf("the list has more than %d entries", maxList)
+	}
+	out := make([]string, 0, len(list))
+	for _, text := range list {
+		if postino.Printable(text) != text {
+			return errors.New("the text has control characters")
+		}
+		item, err := k.item(text)
+		if err != nil {
+			return err
+		}
+		out = append(out, item)
+	}
+	*field = out
+	return nil
+}
+
+// network reads an address or a network, "10.0.0.0/8".
+func network(text string) (string, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()).String(), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return "", fmt.Errorf("%q is no network", text)
+	}
+	return p.Masked().String(), nil
+}
+
+// server reads the address of a name server, port 53 if it says none.
+func server(text string) (string, error) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(a, 53).String(), nil
+	}
+	a, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return "", fmt.Errorf("%q is no IP address", text)
+	}
+	return a.String(), nil
+}
+
+// solicitation reads a class keyword of RFC 3865 §2.1: "org.example:ADV".
+func solicitation(text string) (string, error) {
+	domain, class, ok := strings.Cut(text, ":")
+	if !ok || domain == "" || class == "" || len(text) > 1000 || strings.ContainsFunc(text, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-._:", r))
+	}) {
+		return "", fmt.Errorf("%q is no class of solicitations", text)
+	}
+	return text, nil
+}
+
 func (k key) setString(field *string, text string) error {
 	if postino.Printable(text) != text {
 		return errors.New("the text has control characters")
@@ -85,7 +150,7 @@ func (k key) setDefault(t target) {
 	case *int:
 		kind = unstable.Integer
 	}
-	if err := k.set(t, kind, k.def); err != nil {
+	if err := k.set(t, kind, k.def, nil); err != nil {
 		panic("default of " + k.path() + ": " + err.Error()) // a defect that any test shows
 	}
 }
@@ -122,6 +187,12 @@ func (k key) show(t target) string {
 		return quote(size(*field))
 	case *time.Duration:
 		return quote(duration(*field))
+	case *[]string:
+		quoted := make([]string, len(*field))
+		for i, item := range *field {
+			quoted[i] = quote(item)
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
 	}
 	return ""
 }
@@ -135,6 +206,9 @@ func (k key) example() string {
 	}
 	if k.choices != nil {
 		return quote(k.choices[0])
+	}
+	if k.sample != "" {
+		return k.sample
 	}
 	return quote(map[string]string{
 		"hostname": "mail.example.org", "data_dir": "/var/lib/postino", "address": ":25",
