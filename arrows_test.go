@@ -22,7 +22,7 @@ const module = "github.com/postino-mail/postino"
 // the table below is made of.
 var (
 	store    = []string{"kv", "blob", "vfs"}
-	ground   = append([]string{"message", "dns", "story"}, store...)
+	ground   = append([]string{"message", "dns", "story", "mailfile"}, store...)
 	knowHow  = []string{"mailauth", "tlspolicy", "sasl", "certs"}
 	engines  = []string{"smtp", "imap", "pop3", "jmap", "managesieve"}
 	work     = []string{"queue", "mailbox", "directory", "sieve", "spam", "pec", "reports"}
@@ -50,6 +50,7 @@ var arrows = map[string][]string{
 	"kv/pg":       {"kv"},
 	"kv/kvtest":   {"kv"},
 	"blob":        {"kv", "vfs"},
+	"mailfile":    {"vfs"}, // the files of other software, and the spool of sendmail
 	"story":       {"kv"}, // the events of a message are stored beside it, whoever tells them
 
 	// Floor 1, know-how: rules of the standards, no storage.
