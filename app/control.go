@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/vfs"
@@ -72,30 +71,66 @@ func operation[In, Out any](f func(*Stores, context.Context, In) (Out, error)) f
 	}
 }
 
+// frame is one value of a reply on the control socket: any number of frames with
+// progress, then one with a result or a failure.
+type frame struct {
+	Progress json.RawMessage `json:",omitempty"`
+	Result   json.RawMessage `json:",omitempty"`
+	Failure  *failure        `json:",omitempty"`
+}
+
 // failure is an error on the control socket.
 type failure struct {
 	Kind postino.Kind
 	Text string
 }
 
-// ServeHTTP answers POST /OPERATION with the result, or 422 with a failure.
-// The socket's permissions are the authorisation: only the server's own user and
-// root can open it.
+// progressKey is the context's key for who wants to see progress.
+type progressKey struct{}
+
+// WithProgress lets fn see how far an operation has come, as JSON, when the
+// operation tells. Calls come one after the other.
+func WithProgress(ctx context.Context, fn func(json.RawMessage)) context.Context {
+	return context.WithValue(ctx, progressKey{}, fn)
+}
+
+// progress tells how far an operation has come.
+func progress(ctx context.Context, v any) {
+	fn, ok := ctx.Value(progressKey{}).(func(json.RawMessage))
+	if !ok {
+		return
+	}
+	if b, err := json.Marshal(v); err == nil {
+		fn(b)
+	}
+}
+
+// ServeHTTP answers POST /OPERATION with frames. The socket's permissions are
+// the authorisation: only the server's own user and root can open it. Closing
+// the connection stops the operation.
 func (s *Stores) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		http.Error(w, "POST only", http.StatusMethodNotAllowed)
 		return
 	}
+	enc := json.NewEncoder(w)
 	args, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControl))
-	var out any
+	var last frame
 	if err == nil {
-		out, err = s.do(r.Context(), r.URL.Path[1:], args)
+		ctx := WithProgress(r.Context(), func(b json.RawMessage) {
+			if enc.Encode(frame{Progress: b}) == nil {
+				_ = http.NewResponseController(w).Flush()
+			}
+		})
+		var out any
+		if out, err = s.do(ctx, r.URL.Path[1:], args); err == nil {
+			last.Result, err = json.Marshal(out)
+		}
 	}
 	if err != nil {
-		w.WriteHeader(http.StatusUnprocessableEntity)
-		out = failure{Kind: postino.KindOf(err), Text: err.Error()}
+		last = frame{Failure: &failure{Kind: postino.KindOf(err), Text: err.Error()}}
 	}
-	if err := json.NewEncoder(w).Encode(out); err != nil {
+	if err := enc.Encode(last); err != nil {
 		s.log.Warn("control reply not sent", "err", err)
 	}
 }
@@ -128,7 +163,7 @@ func Dial(ctx context.Context, dataDir string) (Admin, error) {
 		return nil, postino.E(postino.Denied, "reach the server", dataDir, err)
 	}
 	c.Close()
-	return &remote{http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: time.Minute}}, nil
+	return &remote{http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
 }
 
 // Call sends the operation to the server.
@@ -146,16 +181,23 @@ func (r *remote) Call(ctx context.Context, op string, args, result any) error {
 		return postino.E(postino.Transient, op, "", err)
 	}
 	defer resp.Body.Close()
-	d := json.NewDecoder(io.LimitReader(resp.Body, maxControl))
-	if resp.StatusCode != http.StatusOK {
-		var f failure
+	seen, _ := ctx.Value(progressKey{}).(func(json.RawMessage))
+	for d := json.NewDecoder(resp.Body); ; {
+		var f frame
 		if err := d.Decode(&f); err != nil {
-			return postino.E(postino.Transient, op, "", errors.New(resp.Status))
+			return postino.E(postino.Transient, op, "", err)
 		}
-		return &postino.Error{Kind: f.Kind, Err: errors.New(f.Text)}
+		switch {
+		case f.Failure != nil:
+			return &postino.Error{Kind: f.Failure.Kind, Err: errors.New(f.Failure.Text)}
+		case f.Progress != nil:
+			if seen != nil {
+				seen(f.Progress)
+			}
+		case result == nil:
+			return nil
+		default:
+			return json.Unmarshal(f.Result, result)
+		}
 	}
-	if result == nil {
-		return nil
-	}
-	return d.Decode(result)
 }
