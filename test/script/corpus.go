@@ -33,7 +33,7 @@ func (w *world) corpus(ts *testscript.TestScript, args []string) error {
 		return err
 	}
 	letters := makeLetters(n)
-	out, err := w.dialSMTP()
+	out, err := w.dialSMTP("smtp")
 	if err != nil {
 		return err
 	}
@@ -216,18 +216,21 @@ type sender struct {
 	r    *bufio.Reader
 }
 
-func (w *world) dialSMTP() (*sender, error) {
-	addr, err := w.address("smtp")
+func (w *world) dialSMTP(service string) (*sender, error) {
+	addr, err := w.address(service)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := net.Dial("tcp", addr)
+	conn, err := w.dial(addr)
 	if err != nil {
 		return nil, err
 	}
 	s := &sender{conn, bufio.NewReader(conn)}
 	if err = s.reply("220"); err == nil {
 		err = s.command("250", "EHLO client.example")
+	}
+	if err != nil {
+		conn.Close()
 	}
 	return s, err
 }
@@ -295,7 +298,7 @@ func (s *sender) deliver(l letter, chunks bool) error {
 
 // send sends one message in a session of its own.
 func (w *world) send(from, to string, body []byte) error {
-	s, err := w.dialSMTP()
+	s, err := w.dialSMTP("smtp")
 	if err != nil {
 		return err
 	}
@@ -315,7 +318,7 @@ func (w *world) compare(user string, sent []letter) error {
 	}
 	deadline := time.Now().Add(patience)
 	for {
-		got, err := fetchAll(addr, user)
+		got, err := w.fetchAll(addr, user)
 		if err != nil {
 			return err
 		}
@@ -341,8 +344,8 @@ var literal = regexp.MustCompile(`\{(\d+)\}\r\n$`)
 
 // fetchAll returns the octets of each message, and checks that its size, header
 // and text are those of the whole.
-func fetchAll(addr, user string) ([][]byte, error) {
-	conn, err := net.Dial("tcp", addr)
+func (w *world) fetchAll(addr, user string) ([][]byte, error) {
+	conn, err := w.dial(addr)
 	if err != nil {
 		return nil, err
 	}

@@ -1,18 +1,42 @@
 // Package script drives whole servers through scenarios written as text: each
-// testdata/*.txtar is one scenario, named by what it shows.
+// .txtar file is one scenario, named by what it shows.
 //
-// Verbs beside those of testscript:
+// Scenarios right in testdata run in real time on the disk and on real sockets.
+// Those in the directories below it run in fake time: a testing/synctest bubble
+// holds the node with its disk, the names and the other hosts, so that five days
+// of retries pass in a moment.
 //
-//	server [any]           start a node in memory's stead on disk; "any" takes any recipient
-//	restart                stop it in good order and start it on the same data
-//	domain NAME            add a domain
-//	user ADDRESS [QUOTA]   add a user with the password "password"
-//	alias ADDRESS TARGET…  add an alias
-//	mail FROM TO FILE      send a file by SMTP, its lines ended by CRLF, and wait until it is delivered
-//	talk SERVICE FILE      hold the dialogue that FILE is (see talk.go)
-//	corpus N               send N varied messages by SMTP and compare what IMAP returns
-//	trace QUERY            print the stories, for stdout
+// Verbs beside those of testscript; "!" before one wants it to fail:
+//
+//	server [any]              start a node; "any", in real time only, takes any recipient
+//	restart [D]               stop it in good order and start it on the same data, D later
+//	domain NAME [CATCHALL]    add a domain
+//	user ADDRESS [QUOTA]      add a user with the password "password"
+//	alias ADDRESS TARGET…     add an alias
+//	mail FROM TO FILE         send a file by SMTP, its lines ended by CRLF, and wait until it is delivered
+//	talk SERVICE FILE         hold the dialogue that FILE is (see talk.go)
+//	trace QUERY               print the stories, for stdout
+//	corpus N                  in real time: send N varied messages by SMTP and compare what IMAP returns
+//
+// In fake time "mail" takes several recipients, with parameters, and waits a second.
+// There are also:
+//
+//	submit USER FROM TO… FILE      send a file as a user: 'b@example.net NOTIFY=NEVER', u{1..9}@example.net
+//	inbox USER N                   N messages are in INBOX; print them
+//	queue N                        N items are in the queue; print them
+//	zone [-secure] ORIGIN RECORD…  add a zone of records, or of a file
+//	dnsfault NAME TYPE KIND [N]    N questions fail: servfail, nxdomain, silent, …; "ok" ends it
+//	peer DOMAIN ADDRESS [RULE…]    make a mail server (see rules.go), and the zone that leads to it
+//	peer DOMAIN rules [RULE…]      give it other rules; a file of rules will do too
+//	peer DOMAIN refuse|listen      nothing listens there; it listens again
+//	received DOMAIN N [FILE]       it took N messages, each with the octets of FILE; print them
+//	dialogue DOMAIN                print what it said and heard
+//	host ADDRESS FAULT             silent, unreachable, latency D, cut-to N, cut-from N, ok
+//	clock advance D                let time pass: 90s, 4h, 5d
+//	crash [PERCENT]                cut the power, losing what was not synced but for a share
 //
 // Flow: script_test.go starts the engine, world.go holds what one scenario has,
-// talk.go speaks dialogues, corpus.go makes messages.
+// internet.go what is around it in fake time, peer.go and rules.go are other
+// servers, post.go sends and looks, talk.go speaks dialogues, corpus.go makes
+// messages.
 package script

@@ -3,31 +3,95 @@ package script
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// TestScripts are scenarios in real time, on the disk and on real sockets.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
-		Setup: func(e *testscript.Env) error {
-			w := &world{dir: e.WorkDir}
-			e.Values[worldKey{}] = w
-			e.Defer(w.stop)
-			return nil
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"server":  verb((*world).server),
-			"restart": verb((*world).restart),
-			"domain":  verb((*world).domain),
-			"user":    verb((*world).user),
-			"alias":   verb((*world).alias),
-			"mail":    verb((*world).mail),
-			"talk":    verb((*world).talk),
-			"corpus":  verb((*world).corpus),
-			"trace":   verb((*world).trace),
-		},
+		Dir:   "testdata",
+		Setup: setup(func(e *testscript.Env) *world { return &world{dir: e.WorkDir} }),
+		Cmds: commands(map[string]func(*world, *testscript.TestScript, []string) error{
+			"mail":   (*world).mail,
+			"corpus": (*world).corpus,
+		}),
 	})
+}
+
+// TestInternet are scenarios in fake time, among scripted hosts.
+func TestInternet(t *testing.T) {
+	for _, dir := range []string{"testdata/relay"} {
+		testscript.RunT(bubbles{t}, testscript.Params{
+			Dir:   dir,
+			Setup: setup(func(*testscript.Env) *world { return &world{fake: newInternet()} }),
+			Cmds: commands(map[string]func(*world, *testscript.TestScript, []string) error{
+				"mail":     (*world).mailFake,
+				"submit":   (*world).submit,
+				"zone":     (*world).zone,
+				"dnsfault": (*world).dnsFault,
+				"peer":     (*world).peer,
+				"received": (*world).received,
+				"dialogue": (*world).dialogue,
+				"host":     (*world).host,
+				"clock":    (*world).clock,
+				"crash":    (*world).crash,
+				"queue":    (*world).queue,
+				"inbox":    (*world).inbox,
+			}),
+		})
+	}
+}
+
+// bubbles runs each script in a bubble of its own.
+type bubbles struct{ *testing.T }
+
+func (b bubbles) Run(name string, f func(testscript.T)) {
+	b.T.Run(name, func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) { f(bubble{t}) })
+	})
+}
+
+func (bubbles) Verbose() bool { return testing.Verbose() }
+
+// bubble is what a script sees of its test.
+type bubble struct{ *testing.T }
+
+func (bubble) Run(string, func(testscript.T)) { panic("a script has no parts") }
+func (bubble) Parallel()                      {} // the bubble is
+func (bubble) Verbose() bool                  { return testing.Verbose() }
+
+// setup gives each script a world, which ends with it.
+func setup(make func(*testscript.Env) *world) func(*testscript.Env) error {
+	return func(e *testscript.Env) error {
+		w := make(e)
+		e.Values[worldKey{}] = w
+		e.Defer(func() {
+			if err := w.stop(); err != nil {
+				e.T().Fatal(err)
+			}
+		})
+		return nil
+	}
+}
+
+// commands are the verbs that all scripts have, and more.
+func commands(more map[string]func(*world, *testscript.TestScript, []string) error) map[string]func(*testscript.TestScript, bool, []string) {
+	all := map[string]func(*testscript.TestScript, bool, []string){
+		"server":  verb((*world).server),
+		"restart": verb((*world).restart),
+		"domain":  verb((*world).domain),
+		"user":    verb((*world).user),
+		"alias":   verb((*world).alias),
+		"talk":    verb((*world).talk),
+		"trace":   verb((*world).trace),
+	}
+	for name, f := range more {
+		all[name] = verb(f)
+	}
+	return all
 }
 
 type worldKey struct{}

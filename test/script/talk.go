@@ -35,7 +35,7 @@ func (w *world) talk(ts *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := net.Dial("tcp", addr)
+	conn, err := w.dial(addr)
 	if err != nil {
 		return err
 	}
@@ -96,15 +96,18 @@ func (d *dialogue) step(line string) error {
 var escape = regexp.MustCompile(`\\r|\\n|\\x[0-9a-f]{2}`)
 
 func (d *dialogue) send(text, end string) error {
-	text = escape.ReplaceAllStringFunc(text, func(e string) string {
+	_, err := io.WriteString(d.conn, unescape(text)+end)
+	return err
+}
+
+func unescape(text string) string {
+	return escape.ReplaceAllStringFunc(text, func(e string) string {
 		plain, err := strconv.Unquote(`"` + e + `"`)
 		if err != nil {
 			return e
 		}
 		return plain
 	})
-	_, err := io.WriteString(d.conn, text+end)
-	return err
 }
 
 func (d *dialogue) expect(pattern string, search bool) error {

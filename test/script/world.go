@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,6 +30,7 @@ const patience = 30 * time.Second
 type world struct {
 	dir   string
 	any   bool
+	fake  *internet // nil: real time, disk and sockets
 	node  *app.Node
 	end   context.CancelFunc
 	ended chan error
@@ -40,20 +42,13 @@ func (w *world) server(_ *testscript.TestScript, args []string) error {
 }
 
 func (w *world) start() error {
-	opts, err := app.Dev(app.DevOptions{DataDir: filepath.Join(w.dir, "data"), Password: password, PortBase: -1, Version: "script"}, slog.New(slog.DiscardHandler))
+	options := w.options
+	if w.fake != nil {
+		options = w.fake.options
+	}
+	opts, err := options()
 	if err != nil {
 		return err
-	}
-	if !w.any {
-		opts.Stores = app.StoreOptions{Files: vfs.OS(), DataDir: filepath.Join(w.dir, "data"), Logger: opts.Logger, Metrics: metric.New()}
-		opts.Hostname, opts.Dev = "mx.example.org", false
-		for i := range opts.Listeners { // dialogues log in without TLS
-			l := &opts.Listeners[i]
-			l.Clear = l.Service == app.IMAP
-		}
-		if opts.Certs, err = certs.SelfSigned(time.Now(), opts.Hostname); err != nil {
-			return err
-		}
 	}
 	if w.node, err = app.Start(opts); err != nil {
 		return err
@@ -64,11 +59,38 @@ func (w *world) start() error {
 	return nil
 }
 
-// stop ends the node; a scenario whose node does not stop in good order fails.
-func (w *world) stop() {
-	if err := w.halt(); err != nil {
-		panic(err)
+// options are those of a node on disk and on real sockets.
+func (w *world) options() (app.Options, error) {
+	log := slog.New(slog.DiscardHandler)
+	opts, err := app.Dev(app.DevOptions{DataDir: filepath.Join(w.dir, "data"), Password: password, PortBase: -1, Version: "script"}, log)
+	if err != nil || w.any {
+		return opts, err
 	}
+	opts.Stores = app.StoreOptions{Files: vfs.OS(), DataDir: filepath.Join(w.dir, "data"), Metrics: metric.New()}
+	opts.Hostname, opts.Dev = "mx.example.org", false
+	for i := range opts.Listeners { // dialogues log in without TLS
+		l := &opts.Listeners[i]
+		l.Clear = l.Service == app.IMAP
+	}
+	opts.Certs, err = certs.SelfSigned(time.Now(), opts.Hostname)
+	return opts, err
+}
+
+// dial connects to a listener of the node.
+func (w *world) dial(address string) (net.Conn, error) {
+	if w.fake != nil {
+		return w.fake.dial(address)
+	}
+	return net.Dial("tcp", address)
+}
+
+// stop ends everything. A scenario whose node does not stop in good order fails.
+func (w *world) stop() error {
+	err := w.halt()
+	if w.fake != nil {
+		err = errors.Join(err, w.fake.stop())
+	}
+	return err
 }
 
 func (w *world) halt() error {
@@ -80,9 +102,17 @@ func (w *world) halt() error {
 	return <-w.ended
 }
 
-func (w *world) restart(*testscript.TestScript, []string) error {
+// restart may be down for a while, in fake time.
+func (w *world) restart(_ *testscript.TestScript, args []string) error {
 	if err := w.halt(); err != nil {
 		return err
+	}
+	if len(args) > 0 {
+		d, err := duration(args[0])
+		if err != nil {
+			return err
+		}
+		time.Sleep(d)
 	}
 	return w.start()
 }
