@@ -51,7 +51,7 @@ var arrows = map[string][]string{
 	"kv/kvtest":   {"kv"},
 	"blob":        {"kv", "vfs"},
 	"mailfile":    {"vfs"}, // the files of other software, and the spool of sendmail
-	"story":       {"kv"}, // the events of a message are stored beside it, whoever tells them
+	"story":       {"kv"},  // the events of a message are stored beside it, whoever tells them
 
 	// Floor 1, know-how: rules of the standards, no storage.
 	"mailauth":  {"message", "dns"},
@@ -133,6 +133,7 @@ var modules = map[string][]string{
 	"github.com/saintfish/chardet":               {"message"},
 	"github.com/klauspost/compress":              {"blob", "imap", "vfs", "kv/lsm"},
 	"github.com/maypok86/otter/v2":               {"dns", "mailbox", "directory", "blob", "tlspolicy", "mailauth"},
+	"github.com/nicksnyder/go-i18n/v2":           {"reports"},
 	"golang.org/x/net/idna":                      {"*"},
 	"golang.org/x/net/html":                      {"message", "spam"},
 	"golang.org/x/net/publicsuffix":              {"mailauth"},

@@ -167,7 +167,7 @@ func (b *Builder) Raw(typ string, raw []byte, params ...Param) {
 	if !b.bodyPlace(typ) {
 		return
 	}
-	encoding := needs(raw)
+	encoding := NeededEncoding(raw)
 	for _, c := range b.outer {
 		if rank(encoding) > rank(c.encoding) || bytes.Contains(raw, []byte("--"+c.boundary)) {
 			b.fail("write body", typ)
@@ -182,9 +182,9 @@ func (b *Builder) Raw(typ string, raw []byte, params ...Param) {
 	b.write(raw)
 }
 
-// needs returns the transfer encoding that octets need to stay as they are
-// (RFC 2045 §2.7 to §2.9).
-func needs(raw []byte) string {
+// NeededEncoding returns the transfer encoding that octets need to stay as they
+// are: "7bit", "8bit" or "binary" (RFC 2045 §2.7 to §2.9).
+func NeededEncoding(raw []byte) string {
 	encoding := "7bit"
 	if !isASCII(raw) {
 		encoding = "8bit"
@@ -219,9 +219,19 @@ func (b *Builder) Report(typ string, groups ...[]ReportField) {
 	if !b.bodyPlace(typ) {
 		return
 	}
-	encoding := "7bit"
-	if b.opt.UTF8 {
-		encoding = "8bit"
+	encoding := "7bit" // RFC 3464 §2.1 wants it wherever it is enough
+	for _, g := range groups {
+		for _, f := range g {
+			if b.opt.UTF8 && !isASCII([]byte(f.Value)) {
+				encoding = "8bit"
+			}
+		}
+	}
+	for _, c := range b.outer {
+		if rank(encoding) > rank(c.encoding) {
+			b.fail("write body", typ)
+			return
+		}
 	}
 	b.content(typ, encoding, nil)
 	b.place = inFields
