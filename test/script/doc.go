@@ -14,7 +14,8 @@
 //	user ADDRESS [QUOTA]      add a user with the password "password"
 //	alias ADDRESS TARGET…     add an alias
 //	mail FROM TO FILE         send a file by SMTP, its lines ended by CRLF, and wait until it is delivered
-//	talk SERVICE FILE         hold the dialogue that FILE is (see talk.go)
+//	call OP [JSON]            do any operation of the control socket, print the result
+//	talk SERVICE FILE         hold the dialogue that FILE is (see talk.go); also with a peer
 //	trace QUERY               print the stories, for stdout
 //	corpus N                  in real time: send N varied messages by SMTP and compare what IMAP returns
 //

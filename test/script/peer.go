@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,7 +103,7 @@ func (p *peer) serve(c *memnet.Conn) {
 		defer p.mu.Unlock()
 		delete(p.open, c)
 	}()
-	if err := s.run(); err != nil && err != errOver {
+	if err := s.run(); err != nil && !errors.Is(err, errOver) {
 		s.note("!", err.Error())
 	}
 }
@@ -173,13 +174,15 @@ func (s *session) act(action, who, well string) (code int, err error) {
 			well = "451 4.7.1 greylisted"
 		}
 	default:
-		if _, err := strconv.Atoi(verb); err != nil {
+		if !isReply.MatchString(action) {
 			return 0, fmt.Errorf("no action %s", verb)
 		}
-		well = verb + " " + unescape(rest)
+		well = unescape(action)
 	}
 	return s.reply(well)
 }
+
+var isReply = regexp.MustCompile(`^[2-5]\d\d[ -]`)
 
 // reply sends lines; the code is that of the first.
 func (s *session) reply(text string) (code int, err error) {

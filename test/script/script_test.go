@@ -22,7 +22,7 @@ func TestScripts(t *testing.T) {
 
 // TestInternet are scenarios in fake time, among scripted hosts.
 func TestInternet(t *testing.T) {
-	for _, dir := range []string{"testdata/relay"} {
+	for _, dir := range []string{"testdata/verbs", "testdata/relay"} {
 		testscript.RunT(bubbles{t}, testscript.Params{
 			Dir:   dir,
 			Setup: setup(func(*testscript.Env) *world { return &world{fake: newInternet()} }),
@@ -86,6 +86,7 @@ func commands(more map[string]func(*world, *testscript.TestScript, []string) err
 		"user":    verb((*world).user),
 		"alias":   verb((*world).alias),
 		"talk":    verb((*world).talk),
+		"call":    verb((*world).operate),
 		"trace":   verb((*world).trace),
 	}
 	for name, f := range more {

@@ -3,6 +3,7 @@ package script
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -124,6 +125,21 @@ func (w *world) call(op string, args, result any) error {
 	return w.node.Call(context.Background(), op, args, result)
 }
 
+// operate does any operation of the control socket: OP [JSON], and prints what it
+// returns.
+func (w *world) operate(ts *testscript.TestScript, args []string) error {
+	in := "{}"
+	if len(args) > 1 {
+		in = args[1]
+	}
+	var out json.RawMessage
+	if err := w.call(args[0], json.RawMessage(in), &out); err != nil {
+		return err
+	}
+	fmt.Fprintln(ts.Stdout(), string(out))
+	return nil
+}
+
 func (w *world) domain(_ *testscript.TestScript, args []string) error {
 	d := app.Domain{Name: args[0]}
 	if len(args) > 1 {
@@ -161,8 +177,11 @@ func (w *world) trace(ts *testscript.TestScript, args []string) error {
 	return nil
 }
 
-// address is where a service listens.
+// address is where a service listens, or a peer.
 func (w *world) address(service string) (string, error) {
+	if w.fake != nil && w.fake.peers[service] != nil {
+		return w.fake.peers[service].address, nil
+	}
 	if w.node == nil {
 		return "", errors.New("no server runs")
 	}
