@@ -1,5 +1,5 @@
-// Package directory knows who is here: domains, users, aliases and their
-// credentials, kept in the node's own key-value store.
+// Package directory knows who is here and which way leads elsewhere: domains,
+// users, aliases, credentials and routes, kept in the node's own key-value store.
 //
 // Flow:
 //  1. Administration ([Directory.AddDomain], [Directory.AddUser],
@@ -8,12 +8,18 @@
 //     transaction through [AccountHooks].
 //  2. Every such write also moves a generation mark; a watch on that mark
 //     empties the caches, on every node that shares the store.
-//  3. [Directory.Resolve] turns a forward-path into mailboxes: exact address,
-//     sub-address, whole-domain alias, postmaster, catch-all, in this order.
-//     Answers, also "no such user", are cached.
+//  3. [Directory.Resolve] turns a forward-path into mailboxes and into addresses
+//     elsewhere: exact address, sub-address, recipient of a relay domain,
+//     whole-domain alias, postmaster, catch-all, in this order. Answers, also "no
+//     such user", are cached.
 //  4. [Directory.Authenticate] finds the account of a user name, then tries
 //     app passwords (one SHA-256), verdicts of the last five minutes (one
 //     HMAC) and at last the password's argon2id hash.
+//  5. A user who submits is asked for his right to the reverse-path
+//     ([Directory.MaySendAs]) and for the number of recipients
+//     ([Directory.TakeSend]); the counts live in memory and are written behind.
+//  6. What is not delivered here goes the way of [Directory.RouteFor], from a
+//     table of all routes that is read again when one has changed.
 //
 // Invariants:
 //   - An account id is never given twice, also after its user was removed.
@@ -23,15 +29,24 @@
 //   - An address is a user or an alias, never both.
 //   - postmaster, with or without a domain of ours, leads to somebody as soon
 //     as there is one user (RFC 5321 §4.5.1).
-//   - An alias that is written leads to at least one user and not to itself.
+//   - An alias that is written leads to at least one user or address elsewhere, to
+//     nothing unknown in a domain of ours, and not to itself.
+//   - All mail of an address that one may send as leads to him or to the one whose
+//     delegate he is, unless it is a list that says that its members may.
+//   - The passwords of routes are in no list, log or reply.
 //   - Unknown user, disabled user and wrong password are one answer, in text
 //     and in time.
 //
-// Limits: aliases lead over at most 10 steps to at most 1,000 mailboxes; 64 app
-// passwords for a user; passwords up to 1 KiB; caches of 65,536 entries;
-// (cores) password hashes at once and 64 waiting.
+// Limits: aliases lead over at most 10 steps to at most 1,000 mailboxes and
+// addresses; 64 app passwords for a user; passwords up to 1 KiB; caches and
+// counts of 65,536 entries; (cores) password hashes at once and 64 waiting; 10,000
+// routes of 10 hosts; 500 recipients an hour and 2,000 a day for a user who has no
+// limits of his own, of which a crash forgets the last 10 seconds or a tenth of
+// the hour, whichever is less.
 //
-// Standards: RFC 5321 §4.5.1 (postmaster), §2.4 (local parts); RFC 5233
+// Standards: RFC 5321 §4.5.1 (postmaster), §2.4 (local parts), §3.6 (relaying),
+// §3.9 (aliases and lists); RFC 2033 §5 (ports of LMTP); RFC 2142 and RFC 7293 §5
+// (roles, changes of hands); RFC 6409 §6.1 (who may send as whom); RFC 5233
 // (sub-addresses); RFC 5890 (A-labels); RFC 8265 §3.3 (user names), §4.2
 // (passwords); RFC 9106 (argon2id); the PHC string format.
 package directory

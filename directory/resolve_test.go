@@ -19,6 +19,9 @@ func answer(t testing.TB, d *Directory, a postino.Address) string {
 	if err != nil {
 		return postino.KindOf(err).String()
 	}
+	if r.Relay != nil {
+		return "relay " + r.Relay.Name
+	}
 	if !r.Local {
 		return "foreign"
 	}
@@ -32,6 +35,9 @@ func answer(t testing.TB, d *Directory, a postino.Address) string {
 			s += "<" + name(x.Via)
 		}
 		parts = append(parts, s)
+	}
+	for _, f := range r.Forwards {
+		parts = append(parts, "to "+f.Address.String()+"<"+name(f.Via))
 	}
 	return strings.Join(parts, " ")
 }

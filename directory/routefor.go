@@ -132,7 +132,7 @@ func (d *Directory) routing(ctx context.Context, user uint64) (t *routeTable, ow
 	if postino.Is(err, postino.NotFound) { // removed since; the message is still to go
 		err = nil
 	}
-	return t, folded(u.Address), err
+	return t, u.folded, err
 }
 
 // senderMatch says which pattern of the sender was the right one.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
@@ -395,8 +396,8 @@ func (r *Route) checkLogin() error {
 		return errors.New("a password is sent only when TLS is required, verified or implicit")
 	case len(r.User) > maxText || postino.Printable(r.User) != r.User:
 		return errors.New("the user name is too long or not printable text")
-	case len(r.Password) > MaxPassword || strings.ContainsAny(r.Password, "\x00\r\n"):
-		return errors.New("the password is too long or has control characters")
+	case len(r.Password) > MaxPassword || !utf8.ValidString(r.Password) || strings.ContainsAny(r.Password, "\x00\r\n"):
+		return errors.New("the password is too long, not UTF-8 or has control characters")
 	}
 	return nil
 }

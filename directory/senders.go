@@ -138,15 +138,23 @@ func removeDelegations(tx kv.Tx, id uint64) error {
 	return nil
 }
 
+// person is a user with the folded address.
+type person struct {
+	User
+	folded postino.Address
+}
+
 // person returns the user of an account, cached. NotFound: there is none.
-func (d *Directory) person(ctx context.Context, id uint64) (User, error) {
-	u, generation, ok := d.people.get(id)
+func (d *Directory) person(ctx context.Context, id uint64) (person, error) {
+	p, generation, ok := d.people.get(id)
 	if ok {
-		return u, nil
+		return p, nil
 	}
 	u, err := d.UserByID(ctx, id)
-	if err == nil {
-		d.people.put(generation, id, u)
+	if err != nil {
+		return person{}, err
 	}
-	return u, err
+	p = person{u, folded(u.Address)}
+	d.people.put(generation, id, p)
+	return p, nil
 }

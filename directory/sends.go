@@ -158,7 +158,7 @@ func (d *Directory) TakeSend(ctx context.Context, user uint64, rcpts int, now ti
 		return err
 	}
 	if alarm {
-		d.obs.sendsTooMuch(u, refusal)
+		d.obs.sendsTooMuch(u.User, refusal)
 	}
 	if refusal != nil {
 		return postino.E(postino.Full, op, name(u.Address), refusal)

@@ -58,7 +58,7 @@ type Directory struct {
 	logins   *cache[string, *login]
 	verdicts *cache[[32]byte, verdict]
 	touched  *cache[appKey, time.Time]
-	people   *cache[uint64, User]
+	people   *cache[uint64, person]
 	rights   *cache[right, bool]
 	routes   routeCache
 	sends    *sends
@@ -88,7 +88,7 @@ func New(db kv.DB, opts Options) *Directory {
 		logins:   newCache[string, *login](cacheEntries),
 		verdicts: newCache[[32]byte, verdict](cacheEntries),
 		touched:  newCache[appKey, time.Time](cacheEntries),
-		people:   newCache[uint64, User](cacheEntries),
+		people:   newCache[uint64, person](cacheEntries),
 		rights:   newCache[right, bool](cacheEntries),
 		routes:   routeCache{current: newCache[struct{}, *routeTable](2)},
 		sends:    newSends(db, cacheEntries),

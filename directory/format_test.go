@@ -1,0 +1,120 @@
+package directory
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postino-mail/postino"
+)
+
+var keepSample = flag.Bool("keep", false, "write testdata/store-v2.txt anew")
+
+// readStore loads a store that an earlier version of the program wrote.
+func readStore(t *testing.T, file string) *Directory {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	ok(t, err)
+	db := newMemory()
+	for line := range strings.Lines(string(text)) {
+		k, err := strconv.QuotedPrefix(line)
+		ok(t, err)
+		v, err := strconv.Unquote(strings.TrimSpace(line[len(k):]))
+		ok(t, err)
+		k, err = strconv.Unquote(k)
+		ok(t, err)
+		db.m[k] = []byte(v)
+	}
+	d := New(db, Options{Argon2: cheap})
+	t.Cleanup(d.Close)
+	return d
+}
+
+// Stores of every version so far can be read and changed (ST7).
+func TestStoredFormat(t *testing.T) {
+	ctx := t.Context()
+	if *keepSample {
+		keepStore(t, "testdata/store-v2.txt")
+	}
+	for _, file := range []string{"testdata/store-v1.txt", "testdata/store-v2.txt"} {
+		d := readStore(t, file)
+		u, err := d.Authenticate(ctx, Credentials{User: "ana@example.org", Password: "correct horse"})
+		ok(t, err)
+		if u.ID != 1 || u.Role != RoleAdmin || u.Created.IsZero() {
+			t.Errorf("%s: ana is %+v", file, u)
+		}
+		if got := answer(t, d, addr("sales@example.org")); got != "bob<sales@example.org Ana+x<sales@example.org" {
+			t.Errorf("%s: sales leads to %s", file, got)
+		}
+		if got := answer(t, d, addr("any@old.example")); got != "bob<@old.example" {
+			t.Errorf("%s: the catch-all leads to %s", file, got)
+		}
+		ok(t, d.UpdateDomain(ctx, "example.org", func(x *Domain) { x.Separator = "-" }))
+		if got := answer(t, d, addr("bob-x@example.org")); got != "bob+x" {
+			t.Errorf("%s: after a change bob-x leads to %s", file, got)
+		}
+		if n := addUser(t, d, NewUser{Address: addr("new@example.org")}); n.ID != 3 {
+			t.Errorf("%s: the next id is %d", file, n.ID)
+		}
+	}
+	d := readStore(t, "testdata/store-v2.txt")
+	if got := answer(t, d, addr("away@example.org")); got != "to ana@elsewhere.example<away@example.org" {
+		t.Errorf("away leads to %s", got)
+	}
+	for in, want := range map[string]string{"known+x@relay.example": "relay relay.example", "other@relay.example": "not found"} {
+		if got := answer(t, d, addr(in)); got != want {
+			t.Errorf("%s leads to %s", in, got)
+		}
+	}
+	if may, err := d.MaySendAs(ctx, 1, addr("bob@example.org")); err != nil || !may {
+		t.Errorf("the delegate: %v, %v", may, err)
+	}
+	r, err := d.RouteFor(ctx, addr("ana@example.org"), 0, addr("x@sub.example.com"))
+	ok(t, err)
+	if r == nil || r.Name != "smart" || r.Password != "hush" || r.Action != Smarthost || r.TLS != TLSVerified || len(r.Hosts) != 2 || r.Source[0] != netip.MustParseAddr("192.0.2.9") {
+		t.Errorf("the route is %#v", r)
+	}
+	sent, limits, err := d.SendCounts(ctx, 2, time.Unix(1_700_000_100, 0))
+	ok(t, err)
+	if sent != (SendLimits{7, 7}) || limits != (SendLimits{10, 2000}) {
+		t.Errorf("bob sent %v of %v", sent, limits)
+	}
+}
+
+// keepStore writes a store with a record of every kind.
+func keepStore(t *testing.T, file string) {
+	d, db := open(t, Options{})
+	ctx := t.Context()
+	_, err := d.UpdateUser(ctx, addr("bob@example.org"), func(u *User) { u.Sends.Hour = 10 })
+	ok(t, err)
+	ok(t, d.AddDomain(ctx, Domain{Name: "old.example", Separator: "-", CatchAll: addr("bob@example.org")}))
+	ok(t, d.AddDomain(ctx, Domain{Name: "relay.example", Relay: true, Recipients: ListedRecipients}))
+	_, err = d.SetRelayRecipients(ctx, "relay.example", []postino.Address{addr("Known@relay.example")}, true)
+	ok(t, err)
+	ok(t, d.SetAlias(ctx, Alias{Address: addr("sales@example.org"), MembersSend: true, Targets: []postino.Address{addr("bob@example.org"), addr("Ana+x@example.org")}}))
+	ok(t, d.SetAlias(ctx, Alias{Address: addr("away@example.org"), Targets: []postino.Address{addr("ana@elsewhere.example")}}))
+	ok(t, d.SetDelegate(ctx, addr("bob@example.org"), addr("ana@example.org"), true))
+	ok(t, d.SetRoute(ctx, Route{Name: "spare", Domain: "*"}))
+	ok(t, d.SetRoute(ctx, Route{Name: "smart", Domain: ".example.com", Sender: "ana@example.org", Action: Smarthost, Hosts: []string{"a.example", "[2001:db8::1]:26"},
+		TLS: TLSVerified, User: "u", Password: "hush", Source: []netip.Addr{netip.MustParseAddr("192.0.2.9")}, Helo: "h.example",
+		Fallback: "spare", Connections: 3, PerConnection: 4}))
+	_, _, err = d.AddAppPassword(ctx, addr("ana@example.org"), "phone", AllServices)
+	ok(t, err)
+	d.touch(ctx, appKey{1, 1}, time.Unix(1_700_000_000, 0))
+	ok(t, d.TakeSend(ctx, 2, 7, time.Unix(1_700_000_000, 0)))
+	var keys []string
+	for k := range db.m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	var b strings.Builder
+	for _, k := range keys {
+		b.WriteString(strconv.Quote(k) + " " + strconv.Quote(string(db.m[k])) + "\n")
+	}
+	ok(t, os.WriteFile(file, []byte(b.String()), 0o644))
+}
