@@ -107,11 +107,8 @@ func (c *Conn) authenticated(identity string) *Reply {
 	if identity == "" {
 		return c.authFailed("", errors.New("no identity"))
 	}
-	c.identity, c.idle = identity, 0
-	if !c.trusted && !c.promoted {
-		c.promoted = true
-		c.srv.gate.promote()
-	}
+	c.identity, c.idle, c.forward = identity, 0, nil
+	c.promote()
 	return replyAuthDone
 }
 

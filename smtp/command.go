@@ -12,10 +12,12 @@ const (
 	unknown verb = iota
 	ehlo
 	helo
+	lhlo
 	mail
 	rcpt
 	data
 	bdat
+	burl
 	rset
 	noop
 	vrfy
@@ -24,8 +26,11 @@ const (
 	quit
 	starttls
 	auth
+	etrn
+	xclient
+	xforward
 	obsolete // known and not implemented: SEND, SOML, SAML, TURN
-	foreign  // the first word of another protocol
+	foreign  // the first word of another protocol, or of a proxy that is not listed
 )
 
 // verbOf reads the command word, in any case (RFC 5321 §2.4).
@@ -45,6 +50,8 @@ func verbOf(word []byte) verb {
 		return ehlo
 	case "HELO":
 		return helo
+	case "LHLO":
+		return lhlo
 	case "MAIL":
 		return mail
 	case "RCPT":
@@ -53,6 +60,8 @@ func verbOf(word []byte) verb {
 		return data
 	case "BDAT":
 		return bdat
+	case "BURL":
+		return burl
 	case "RSET":
 		return rset
 	case "NOOP":
@@ -69,9 +78,15 @@ func verbOf(word []byte) verb {
 		return starttls
 	case "AUTH":
 		return auth
+	case "ETRN":
+		return etrn
+	case "XCLIENT":
+		return xclient
+	case "XFORWARD":
+		return xforward
 	case "SEND", "SOML", "SAML", "TURN":
 		return obsolete
-	case "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH", "PRI":
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "PATCH", "PRI", "PROXY":
 		return foreign
 	}
 	return unknown
@@ -79,12 +94,12 @@ func verbOf(word []byte) verb {
 
 // lineLimit is SS7: how long the line that in begins with may be.
 func (c *Conn) lineLimit(in []byte) int {
-	word, _, _ := bytes.Cut(in[:min(len(in), 5)], []byte(" "))
+	word, _, _ := bytes.Cut(in[:min(len(in), 9)], []byte(" "))
 	v := verbOf(word)
 	switch {
 	case v == auth, !c.until.IsZero(): // a response of AUTH
 		return c.srv.lim.AuthLine
-	case v == mail, v == rcpt:
+	case v == mail, v == rcpt, v == burl, v == xclient, v == xforward:
 		return c.srv.lim.EnvelopeLine
 	}
 	return c.srv.lim.CommandLine
@@ -110,6 +125,9 @@ func (c *Conn) command(line []byte) {
 			c.drop(r)
 			return
 		}
+		if r != nil && v == burl { // nor may the message go on without its piece
+			c.endTransaction()
+		}
 		if r == nil {
 			r = c.dispatch(v, arg, ascii)
 		}
@@ -130,7 +148,7 @@ func (c *Conn) barred(v verb, ascii, clean bool) *Reply {
 		return replyOctets
 	case c.refusal != nil && v != quit:
 		return c.refusal
-	case c.srv.opts.RequireTLS && c.tls == nil && v != noop && v != ehlo && v != starttls && v != quit:
+	case c.srv.opts.RequireTLS && c.tls == nil && v != noop && v != ehlo && v != lhlo && v != starttls && v != quit:
 		return replyNeedTLS // RFC 3207 §4
 	}
 	return nil
@@ -138,8 +156,11 @@ func (c *Conn) barred(v verb, ascii, clean bool) *Reply {
 
 func (c *Conn) dispatch(v verb, arg []byte, ascii bool) *Reply {
 	switch v {
-	case ehlo, helo:
-		return c.doHello(arg, v == ehlo)
+	case ehlo, helo, lhlo:
+		if (v == lhlo) != c.srv.opts.LMTP {
+			return replyUnknown // RFC 2033 §4.1
+		}
+		return c.doHello(arg, v != helo)
 	case mail:
 		return c.doMail(arg, ascii)
 	case rcpt:
@@ -148,12 +169,20 @@ func (c *Conn) dispatch(v verb, arg []byte, ascii bool) *Reply {
 		return c.doData(arg)
 	case bdat:
 		return c.doBdat(arg)
+	case burl:
+		return c.doBurl(arg)
 	case vrfy, expn:
 		return c.doVerify(v, arg, ascii)
 	case auth:
 		return c.doAuth(arg)
 	case starttls:
 		return c.doStartTLS(arg)
+	case etrn:
+		return c.doEtrn(arg)
+	case xclient:
+		return c.doXClient(arg)
+	case xforward:
+		return c.doXForward(arg)
 	case noop:
 		return replyOK
 	case help:
@@ -178,9 +207,9 @@ func (c *Conn) dispatch(v verb, arg []byte, ascii bool) *Reply {
 }
 
 // groups tells whether a command may stand before others in a pipelined group
-// (RFC 2920 §3.1, RFC 3030 §2).
+// (RFC 2920 §3.1, RFC 3030 §2, RFC 4468 §3.2).
 func groups(v verb) bool {
-	return v == mail || v == rcpt || v == rset || v == bdat || v == obsolete
+	return v == mail || v == rcpt || v == rset || v == bdat || v == burl || v == xforward || v == obsolete
 }
 
 // mayPipeline tells whether more than the command v may have been sent without

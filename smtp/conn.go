@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,8 +21,15 @@ type Conn struct {
 	raw     net.Conn // the transport below TLS
 	ctx     context.Context
 	cancel  context.CancelFunc
-	remote  netip.Addr
-	trusted bool
+	peer    netip.Addr // of the socket
+	remote  netip.Addr // of the client
+	told    *Origin    // by PROXY and XCLIENT; nil: nothing
+	forward *Origin    // by XFORWARD
+	seat    seat
+	trusted bool // Options list the client
+	// What the peer may say.
+	xclient, xforward bool
+
 	started time.Time
 
 	tls      *tls.ConnectionState // nil in clear
@@ -32,13 +40,14 @@ type Conn struct {
 	identity string
 	tx       transaction
 
-	faults   int       // permanent errors since the last accepted message
-	idle     int       // commands since the last mail progress
-	mails    int       // MAIL commands
-	promoted bool      // no longer among the gate's open connections
-	refusal  *Reply    // answers all but QUIT once the session was refused
-	until    time.Time // end of the AUTH exchange; zero outside
-	state    state
+	faults    int       // permanent errors since the last accepted message
+	idle      int       // commands since the last mail progress
+	mails     int       // MAIL commands
+	owed      int       // LMTP: recipients whose transaction a chunk has ended
+	holdUntil time.Time // the latest date that EHLO told (RFC 4865 §3)
+	refusal   *Reply    // answers all but QUIT once the session was refused
+	until     time.Time // end of the AUTH exchange; zero outside
+	state     state
 }
 
 // state says how the dialogue goes on.
@@ -54,21 +63,58 @@ func newConn(s *Server, ctx context.Context, cancel context.CancelFunc, nc net.C
 	c := &Conn{srv: s, raw: nc, ctx: ctx, cancel: cancel, started: time.Now()}
 	c.wire.init(nc, &s.pool)
 	if a, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
-		c.remote = a.Addr().Unmap().WithZone("")
-		c.trusted = s.opts.Trusted != nil && s.opts.Trusted(c.remote)
+		c.peer = a.Addr().Unmap().WithZone("")
+		c.remote = c.peer
 	}
 	return c
 }
 
-// RemoteAddr is the client's transport address.
-func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
+// RemoteAddr is the client's transport address, as PROXY or XCLIENT told it
+// where they told one.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.told != nil && c.told.Addr.IsValid() {
+		return net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.told.Addr, c.told.Port))
+	}
+	return c.raw.RemoteAddr()
+}
 
-// LocalAddr is the address that the client connected to.
-func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+// LocalAddr is the address that the client connected to, as PROXY or XCLIENT
+// told it where they told one.
+func (c *Conn) LocalAddr() net.Addr {
+	if c.told != nil && c.told.Dest.IsValid() {
+		return net.TCPAddrFromAddrPort(c.told.Dest)
+	}
+	return c.raw.LocalAddr()
+}
 
-// Remote is the client's IP address, IPv4 unmapped, without zone; the zero
-// Addr when the transport has none.
+// Remote is the client's IP address, IPv4 unmapped, without zone, as PROXY or
+// XCLIENT told it; the zero Addr when they do not know it or the transport has
+// none.
 func (c *Conn) Remote() netip.Addr { return c.remote }
+
+// Peer is the IP address of the other end of the socket, in the same form: that
+// of a proxy where there is one.
+func (c *Conn) Peer() netip.Addr { return c.peer }
+
+// Client is what PROXY and XCLIENT told; without them only Addr is set.
+func (c *Conn) Client() Origin {
+	if c.told == nil {
+		return Origin{Addr: c.remote}
+	}
+	return *c.told
+}
+
+// Forwarded is what XFORWARD told about the client that the transaction comes
+// from, for traces and logs only; zero without XFORWARD.
+func (c *Conn) Forwarded() Origin {
+	if c.forward == nil {
+		return Origin{}
+	}
+	return *c.forward
+}
+
+// LMTP tells whether the client speaks LMTP.
+func (c *Conn) LMTP() bool { return c.srv.opts.LMTP }
 
 // Trusted tells whether Options.Trusted lists the client.
 func (c *Conn) Trusted() bool { return c.trusted }
@@ -76,10 +122,11 @@ func (c *Conn) Trusted() bool { return c.trusted }
 // TLS describes the TLS session; nil in clear. The caller must not change it.
 func (c *Conn) TLS() *tls.ConnectionState { return c.tls }
 
-// Hello is the name of the last accepted EHLO or HELO; empty before.
+// Hello is the name of the last accepted EHLO, HELO or LHLO; empty before. LHLO
+// is an esmtp one.
 func (c *Conn) Hello() (name string, esmtp bool) { return c.hello, c.esmtp }
 
-// Identity is who authenticated; empty before.
+// Identity is who authenticated, or who XCLIENT says did; empty before.
 func (c *Conn) Identity() string { return c.identity }
 
 // Hostname is Options.Hostname.
@@ -93,6 +140,10 @@ func (c *Conn) Started() time.Time { return c.started }
 func (c *Conn) Protocol(utf8 bool) string {
 	name := "ESMTP"
 	switch {
+	case c.srv != nil && c.srv.opts.LMTP && utf8:
+		name = "UTF8LMTP"
+	case c.srv != nil && c.srv.opts.LMTP:
+		name = "LMTP"
 	case utf8:
 		name = "UTF8SMTP"
 	case !c.esmtp:
@@ -110,29 +161,93 @@ func (c *Conn) Protocol(utf8 bool) string {
 // serve runs the whole dialogue.
 func (c *Conn) serve() {
 	log := c.srv.log
-	if limit := c.srv.gate.admit(c.remote, c.trusted, c.started); limit != "" {
-		log.refused(c, limit)
-		if !c.srv.opts.ImplicitTLS {
-			c.raw.SetDeadline(c.started.Add(time.Second))
-			c.out = replyTooMany.appendTo(c.out)
-			c.flush()
-		}
-		c.raw.Close()
+	defer c.raw.Close()
+	defer c.release()
+	defer c.rise()
+	if !c.enter() {
 		return
 	}
 	log.opened()
-	defer func() {
-		c.srv.gate.leave(c.remote, c.trusted, c.promoted)
-		log.closed(c)
-	}()
-	defer c.raw.Close()
-	defer c.release()
+	defer log.closed(c)
 	c.guard(c.dialogue)
 	said := c.say()
 	c.guard(c.endSession)
 	if said && c.state == dropping {
 		c.grow()
 		linger(c.raw, c.srv.lim.MessageBytes, c.big[:])
+	}
+}
+
+// enter finds out who the client is and gives it a seat.
+func (c *Conn) enter() bool {
+	opts, log := &c.srv.opts, c.srv.log
+	limit, known := "", true
+	if opts.Proxies != nil && opts.Proxies(c.peer) {
+		if limit = c.sit(netip.Addr{}, true); limit == "" {
+			p, err := c.readProxy()
+			if err != nil {
+				log.proxyFailed(c, err)
+				return false
+			}
+			if !p.local {
+				known = p.src.IsValid()
+				c.remote = p.src.Addr()
+				c.told = &Origin{Addr: c.remote, Port: p.src.Port(), Dest: p.dst}
+			}
+		}
+	}
+	if limit == "" {
+		// A client that is not known is not a peer without address either.
+		c.xclient = known && opts.XClient != nil && opts.XClient(c.remote)
+		c.xforward = known && opts.XForward != nil && opts.XForward(c.remote)
+		limit = c.settle(c.remote, c.xclient)
+	}
+	if limit == "" {
+		return true
+	}
+	log.refused(c, limit)
+	if !opts.ImplicitTLS {
+		c.raw.SetDeadline(c.started.Add(time.Second))
+		c.out = replyTooMany.appendTo(c.out)
+		c.flush()
+	}
+	return false
+}
+
+// seat is the place of a connection in the counts of the gate.
+type seat struct {
+	addr                    netip.Addr
+	taken, listed, promoted bool
+}
+
+// settle gives the client at addr a seat in place of the one before (SS14).
+// Peers that will tell another client have no limits of their own.
+func (c *Conn) settle(addr netip.Addr, teller bool) (refusal string) {
+	c.remote = addr
+	c.trusted = addr.IsValid() && c.srv.opts.Trusted != nil && c.srv.opts.Trusted(addr)
+	return c.sit(addr, c.trusted || teller)
+}
+
+func (c *Conn) sit(addr netip.Addr, listed bool) (refusal string) {
+	c.rise()
+	refusal = c.srv.gate.admit(addr, listed, time.Now())
+	c.seat = seat{addr: addr, listed: listed, taken: refusal == ""}
+	return refusal
+}
+
+// rise gives the seat back.
+func (c *Conn) rise() {
+	if c.seat.taken {
+		c.srv.gate.leave(c.seat.addr, c.seat.listed, c.seat.promoted)
+		c.seat.taken = false
+	}
+}
+
+// promote takes the seat out of those that are open to everybody.
+func (c *Conn) promote() {
+	if c.seat.taken && !c.seat.listed && !c.seat.promoted {
+		c.seat.promoted = true
+		c.srv.gate.promote()
 	}
 }
 
@@ -162,7 +277,10 @@ func (c *Conn) endSession() {
 // dialogue greets and then answers commands until the state changes.
 func (c *Conn) dialogue() {
 	if c.srv.opts.ImplicitTLS {
-		if err := c.handshake(); err != nil {
+		first := bytes.Clone(c.buf[c.r:c.w]) // came with a PROXY header
+		c.r = c.w
+		c.shrink()
+		if err := c.handshake(first); err != nil {
 			return
 		}
 	}

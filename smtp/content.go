@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -33,8 +34,10 @@ type transaction struct {
 
 func (t *transaction) open() bool { return t.t != nil }
 
-// endTransaction destroys the transaction, if there is one.
+// endTransaction destroys the transaction, if there is one, and what was told
+// about it.
 func (c *Conn) endTransaction() {
+	c.forward, c.owed = nil, 0
 	if t := c.tx.t; t != nil {
 		c.tx = transaction{}
 		t.Close()
@@ -98,7 +101,7 @@ func (c *Conn) store(p []byte) *Reply {
 
 // commit ends the transaction with its success or failure (SS2, SS21).
 func (c *Conn) commit() *Reply {
-	size := c.tx.size
+	size, rcpts := c.tx.size, c.tx.rcpts
 	ctx, cancel := context.WithTimeout(c.ctx, c.srv.lim.CommitTimeout)
 	accepted, err := c.tx.sink.Commit(ctx)
 	cancel()
@@ -112,12 +115,66 @@ func (c *Conn) commit() *Reply {
 	c.endTransaction()
 	c.idle, c.faults = 0, 0
 	c.srv.log.accepted(size)
+	if !c.srv.opts.LMTP {
+		c.queued(accepted.ID)
+		return nil
+	}
+	if results := len(accepted.Results); results > 0 && results != rcpts {
+		c.failed("commit", errResults)
+		accepted.Results = slices.Repeat([]error{errResults}, rcpts)
+	}
+	for i := range rcpts { // RFC 2033 §4.2
+		if accepted.Results == nil || accepted.Results[i] == nil {
+			c.queued(accepted.ID)
+		} else if r := c.failed("commit", accepted.Results[i]); r.success() {
+			c.more(replyLocal)
+		} else {
+			c.more(r)
+		}
+	}
+	return nil
+}
+
+// errResults is a defect of a Sink.
+var errResults = errors.New("not one result for each recipient")
+
+// queued says that the message was accepted.
+func (c *Conn) queued(id string) {
 	c.out = append(c.out, "250 2.0.0 Queued"...)
-	if accepted.ID != "" {
-		c.out = appendText(append(c.out, " as "...), accepted.ID, 200)
+	if id != "" {
+		c.out = appendText(append(c.out, " as "...), id, 200)
 	}
 	c.out = append(c.out, '\r', '\n')
-	return nil
+	if len(c.out) > outFlush {
+		c.push()
+	}
+}
+
+// more says one of several replies to one command.
+func (c *Conn) more(r *Reply) {
+	c.out = r.appendTo(c.out)
+	if r.closes() && c.state == talking {
+		c.state = dropping
+	}
+	if len(c.out) > outFlush {
+		c.push()
+	}
+}
+
+// each prepares for the failure r of the end of content, which LMTP answers
+// for each of rcpts recipients, even none (RFC 2033 §4.2, §4.3). What it returns
+// is still to be said.
+func (c *Conn) each(r *Reply, rcpts int) *Reply {
+	if r == nil || !c.srv.opts.LMTP {
+		return r
+	}
+	if rcpts == 0 {
+		return nil
+	}
+	for range rcpts - 1 {
+		c.more(r)
+	}
+	return r
 }
 
 // spoil destroys the transaction for r, which is not yet said.
@@ -136,6 +193,8 @@ func (c *Conn) doData(arg []byte) *Reply {
 		return replyNeedMail
 	case c.tx.sink != nil || c.tx.binary: // RFC 3030 §2, §3
 		return replySequence
+	case c.tx.rcpts == 0 && c.srv.opts.LMTP:
+		return replySequence // RFC 2033 §4.2
 	case c.tx.rcpts == 0:
 		return replyNeedRcpt
 	}
@@ -157,6 +216,7 @@ func (c *Conn) receive() *Reply {
 	c.grow()
 	var failure *Reply
 	var speed pace
+	rcpts := c.tx.rcpts
 	dots, lines := dots{start: true}, lines{limit: c.srv.lim.TextLine}
 	for wasted := int64(0); ; {
 		w, n, end := dots.scan(c.buf[c.r:c.w])
@@ -172,12 +232,12 @@ func (c *Conn) receive() *Reply {
 		}
 		switch {
 		case failure == replyBareCRLF || wasted > c.srv.lim.MessageBytes+int64(c.srv.lim.Discard):
-			c.drop(failure)
+			c.drop(c.each(failure, rcpts))
 			return nil
 		case end && failure != nil:
-			return failure
+			return c.each(failure, rcpts)
 		case end:
-			return c.commit()
+			return c.each(c.commit(), rcpts)
 		}
 		if err := c.awaitContent(&speed); err != nil {
 			c.endTransaction()
@@ -196,38 +256,66 @@ func (c *Conn) doBdat(arg []byte) *Reply {
 		c.drop(replyBadChunk) // where the next command begins is unknown
 		return nil
 	}
-	var failure *Reply
+	rcpts := c.owes()
+	failure := c.piece()
+	if failure == nil && size > c.srv.lim.MessageBytes-c.tx.size {
+		failure = c.spoil(replyTooBig)
+	}
+	if failure, ok = c.chunk(size, failure); !ok {
+		return nil
+	}
+	if failure == nil && size > 0 {
+		c.idle = 0
+	}
+	r := c.endPiece(failure, more, rcpts)
+	if r == replyBareCRLF {
+		c.drop(r)
+		return nil
+	}
+	return r
+}
+
+// owes is how many recipients wait for the end of the content.
+func (c *Conn) owes() int {
+	if c.tx.open() {
+		return c.tx.rcpts
+	}
+	return c.owed
+}
+
+// endPiece answers a piece that came or failed; the last one ends the content.
+func (c *Conn) endPiece(failure *Reply, last bool, rcpts int) *Reply {
+	switch {
+	case failure == nil && !last:
+		return replyChunk
+	case failure == nil && !c.tx.binary && c.tx.lines.cr: // the text ends in a bare CR
+		failure = c.spoil(replyBareCRLF)
+	case failure == nil:
+		failure = c.commit()
+	}
+	if last {
+		c.owed = 0
+		return c.each(failure, rcpts)
+	}
+	c.owed = rcpts
+	return failure
+}
+
+// piece begins or continues content that comes in pieces, BDAT or BURL.
+func (c *Conn) piece() *Reply {
 	switch {
 	case !c.tx.open():
-		failure = replyNeedMail
+		return replyNeedMail
 	case c.tx.rcpts == 0:
-		failure = replyNeedRcpt
-	case size > c.srv.lim.MessageBytes-c.tx.size:
-		failure = c.spoil(replyTooBig)
-	case c.tx.sink == nil:
-		if failure = c.begin(); failure != nil {
-			c.endTransaction()
-		}
-	}
-	failure, ok = c.chunk(size, failure)
-	switch {
-	case !ok:
-		return nil
-	case failure == replyBareCRLF:
-		c.drop(failure)
-		return nil
-	case failure != nil:
-		return failure
-	case !more:
-		if size > 0 {
-			c.idle = 0
-		}
-		return replyChunk
-	case !c.tx.binary && c.tx.lines.cr: // the text ends in a bare CR
-		c.drop(c.spoil(replyBareCRLF))
+		return replyNeedRcpt
+	case c.tx.sink != nil:
 		return nil
 	}
-	return c.commit()
+	r := c.begin()
+	if r != nil {
+		c.endTransaction()
+	}
+	return r
 }
 
 // chunk reads size octets into the transaction or, from a failure on, into

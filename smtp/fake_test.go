@@ -31,7 +31,8 @@ type post struct {
 
 // fake is a Backend whose answers depend on local parts: "no" is refused,
 // "later" deferred, "panic" panics, "ok251" is accepted by a reply of its own,
-// "big", "nosink", "nowrite", "nocommit" and "slow" fail where they say.
+// "nosink", "nowrite", "nocommit" and "slow" fail where they say; "full", "yes"
+// and "miscount" have results of their own in LMTP.
 type fake struct {
 	mu       sync.Mutex
 	posts    []post
@@ -262,7 +263,23 @@ func (t *fakeTx) Commit(ctx context.Context) (Accepted, error) {
 	defer f.mu.Unlock()
 	t.post.content = t.buf.String()
 	f.posts = append(f.posts, t.post)
-	return Accepted{ID: fmt.Sprint("id", len(f.posts))}, nil
+	a := Accepted{ID: fmt.Sprint("id", len(f.posts))}
+	switch {
+	case t.has("miscount"):
+		a.Results = make([]error, len(t.post.rcpts)+1)
+	case t.has("full"), t.has("yes"):
+		for _, r := range t.post.rcpts {
+			switch r.Address.Local {
+			case "full":
+				a.Results = append(a.Results, postino.E(postino.Full, "deliver", "", nil))
+			case "yes":
+				a.Results = append(a.Results, &Reply{250, "2.1.5", "An error is no success"})
+			default:
+				a.Results = append(a.Results, nil)
+			}
+		}
+	}
+	return a, nil
 }
 
 func (t *fakeTx) Close() {

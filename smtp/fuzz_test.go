@@ -100,7 +100,7 @@ func FuzzParams(f *testing.F) {
 	all := extensions{dsn: true, binary: true, auth: true, size: 1 << 30}
 	f.Fuzz(func(t *testing.T, s string) {
 		var o MailOptions
-		if parseMailParams(s, all, &o) == nil {
+		if parseMailParams(s, &all, &o) == nil {
 			if o.Size < 0 || o.Size > all.size || len(o.EnvID) > 100 || !isPrintable(o.EnvID) {
 				t.Fatalf("%q gave %+v", s, o)
 			}
@@ -109,7 +109,7 @@ func FuzzParams(f *testing.F) {
 			}
 		}
 		var r postino.Recipient
-		if parseRcptParams(s, all, &r) == nil {
+		if parseRcptParams(s, &all, &r) == nil {
 			if r.Notify&postino.DSNNever != 0 && r.Notify != postino.DSNNever || strings.ContainsAny(r.ORcpt, "\r\n\x00") || len(r.ORcpt) > 500 {
 				t.Fatalf("%q gave %+v", s, r)
 			}
@@ -147,14 +147,14 @@ func TestMailParams(t *testing.T) {
 		{" FOO", "555"}, {" FOO=bar", "555"}, {" F_O=bar", "501"}, {" -F=bar", "501"}, {" =x", "501"}, {" HOLDFOR=1", "555"},
 	} {
 		var o MailOptions
-		r := parseMailParams(c.in, extensions{dsn: true, binary: true, auth: true, size: 1000}, &o)
+		r := parseMailParams(c.in, &extensions{dsn: true, binary: true, auth: true, size: 1000}, &o)
 		if code := codeOf(r); code != c.code {
 			t.Errorf("MAIL%q: %q, want %q", c.in, code, c.code)
 		}
 	}
 	for _, p := range []string{" RET=FULL", " ENVID=x", " AUTH=<>", " BODY=BINARYMIME"} {
 		var o MailOptions
-		if code := codeOf(parseMailParams(p, extensions{size: 1000}, &o)); code != "555" {
+		if code := codeOf(parseMailParams(p, &extensions{size: 1000}, &o)); code != "555" {
 			t.Errorf("not announced %q: %s", p, code)
 		}
 	}
@@ -171,7 +171,7 @@ func TestRcptParams(t *testing.T) {
 		{` ORCPT=utf-8;\x{110000}`, "501", ""}, {` ORCPT=utf-8;\x{`, "501", ""}, {` ORCPT=utf-8;a\b`, "501", ""}, {" SIZE=1", "555", ""},
 	} {
 		var r postino.Recipient
-		if code := codeOf(parseRcptParams(c.in, extensions{dsn: true}, &r)); code != c.code || code == "" && r.ORcpt != c.orcpt {
+		if code := codeOf(parseRcptParams(c.in, &extensions{dsn: true}, &r)); code != c.code || code == "" && r.ORcpt != c.orcpt {
 			t.Errorf("RCPT%q: %q %q, want %q %q", c.in, code, r.ORcpt, c.code, c.orcpt)
 		}
 	}

@@ -10,9 +10,14 @@ import (
 	"github.com/postino-mail/postino"
 )
 
-// handshake turns the connection into TLS (SS6, SS12).
-func (c *Conn) handshake() error {
-	t := tls.Server(c.raw, c.srv.tls)
+// handshake turns the connection into TLS (SS6, SS12). first are the octets of
+// the client's that were already read.
+func (c *Conn) handshake(first []byte) error {
+	raw := c.raw
+	if len(first) > 0 {
+		raw = &preceded{Conn: raw, first: first}
+	}
+	t := tls.Server(raw, c.srv.tls)
 	c.raw.SetDeadline(time.Now().Add(c.srv.lim.HandshakeTimeout))
 	if err := t.HandshakeContext(c.ctx); err != nil {
 		c.srv.log.handshakeFailed(c, err)
@@ -34,7 +39,7 @@ func (c *Conn) greet() {
 	}
 	c.session = s
 	if !opts.LaxPipelining {
-		early := c.tls == nil && talks(c.raw)
+		early := c.buffered() > 0 || c.tls == nil && talks(c.raw)
 		if opts.GreetDelay > 0 && !early {
 			c.raw.SetDeadline(time.Now().Add(opts.GreetDelay))
 			early = c.read() == nil
@@ -44,7 +49,20 @@ func (c *Conn) greet() {
 			return
 		}
 	}
-	c.out = (&Reply{Code: 220, Text: opts.Hostname + " ESMTP Postino"}).appendTo(c.out)
+	c.out = c.greeting().appendTo(c.out)
+}
+
+func (c *Conn) greeting() *Reply {
+	protocol := " ESMTP Postino"
+	if c.srv.opts.LMTP {
+		protocol = " LMTP Postino"
+	}
+	return &Reply{Code: 220, Text: c.srv.opts.Hostname + protocol}
+}
+
+// forget undoes what was learnt of a client.
+func (c *Conn) forget() {
+	c.hello, c.esmtp, c.authable, c.identity, c.forward = "", false, false, "", nil
 }
 
 // refuse says what NewSession answered. After a 554 the client may still say
@@ -63,7 +81,7 @@ func (c *Conn) refuse(err error) {
 	c.out = r.appendTo(c.out)
 }
 
-// doHello is EHLO and HELO (RFC 5321 §4.1.1.1). Any word is taken for a name:
+// doHello is EHLO, HELO and LHLO (RFC 5321 §4.1.1.1, RFC 2033 §4.1). Any word is taken for a name:
 // RFC 5321 §4.1.4 forbids to refuse mail for it.
 func (c *Conn) doHello(arg []byte, esmtp bool) *Reply {
 	if len(arg) == 0 || len(arg) > postino.MaxDomain || bytes.IndexByte(arg, ' ') >= 0 {
@@ -87,20 +105,55 @@ func (c *Conn) doHello(arg []byte, esmtp bool) *Reply {
 func (c *Conn) extensions() []string {
 	opts, lim := &c.srv.opts, &c.srv.lim
 	ext := []string{"PIPELINING", fmt.Sprint("SIZE ", lim.MessageBytes), "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"}
-	if opts.BinaryMIME {
-		ext = append(ext, "BINARYMIME")
+	announce := func(on bool, keyword string, args ...string) {
+		if on {
+			ext = append(ext, strings.Join(append([]string{keyword}, args...), " "))
+		}
 	}
-	if opts.DSN {
-		ext = append(ext, "DSN")
-	}
-	if c.srv.tls != nil && c.tls == nil {
-		ext = append(ext, "STARTTLS")
-	}
+	announce(opts.BinaryMIME, "BINARYMIME")
+	announce(opts.DSN, "DSN")
+	announce(c.srv.tls != nil && c.tls == nil, "STARTTLS")
 	mechs := c.mechanisms()
-	if c.authable = len(mechs) > 0; c.authable && c.identity == "" {
-		ext = append(ext, "AUTH "+strings.Join(mechs, " "))
+	c.authable = len(mechs) > 0
+	announce(c.authable && c.identity == "", "AUTH", mechs...)
+	announce(c.requireTLS(), "REQUIRETLS")
+	if hold := c.longestHold(); hold > 0 {
+		c.holdUntil = time.Now().Add(hold).UTC().Truncate(time.Second)
+		announce(true, "FUTURERELEASE", fmt.Sprint(int64(hold/time.Second)), c.holdUntil.Format(time.RFC3339))
 	}
+	announce(opts.DeliverBy, "DELIVERBY", deliverByArgs(opts.DeliverByMin)...)
+	announce(opts.Priority, "MT-PRIORITY", strings.Fields(opts.PriorityPolicy)...)
+	announce(opts.NoSoliciting != nil, "NO-SOLICITING", strings.Fields(strings.Join(opts.NoSoliciting, ","))...)
+	announce(opts.RRVS, "RRVS")
+	announce(opts.ETRN && !opts.LMTP, "ETRN")
+	announce(c.burls() && c.identity == "", "BURL") // RFC 4468 §3.1: imap only after AUTH
+	announce(c.burls() && c.identity != "", "BURL", "imap")
+	announce(c.xclient, "XCLIENT", xclientNames)
+	announce(c.xforward, "XFORWARD", xforwardNames)
 	return append(ext, fmt.Sprintf("LIMITS MAILMAX=%d RCPTMAX=%d", min(c.maxMails(), maxLimit), min(lim.Recipients, maxLimit)))
+}
+
+// requireTLS tells whether MAIL may say REQUIRETLS now (RFC 8689 §2).
+func (c *Conn) requireTLS() bool { return c.srv.opts.RequireTLSOption && c.tls != nil }
+
+// longestHold is how long a message may be held, in whole seconds; 0 without
+// FUTURERELEASE.
+func (c *Conn) longestHold() time.Duration {
+	if c.srv.opts.LMTP {
+		return 0
+	}
+	return min(c.srv.opts.FutureRelease, maxInterval).Truncate(time.Second)
+}
+
+// burls tells whether BURL is spoken.
+func (c *Conn) burls() bool { return c.srv.opts.BURL && !c.srv.opts.LMTP }
+
+// deliverByArgs is deliverby-param (RFC 2852 §2).
+func deliverByArgs(least time.Duration) []string {
+	if least < time.Second {
+		return nil
+	}
+	return []string{fmt.Sprint(int64(min(least, maxInterval) / time.Second))}
 }
 
 // maxLimit is what LIMITS can say: six digits (RFC 9422 §4.1).
@@ -126,14 +179,14 @@ func (c *Conn) doStartTLS(arg []byte) *Reply {
 		return replyNoArgs
 	}
 	c.endSession()
-	c.hello, c.esmtp, c.authable, c.identity = "", false, false, ""
+	c.forget()
 	c.out = replyReadyTLS.appendTo(c.out)
 	c.push()
 	c.shrink()
 	if c.state != talking {
 		return nil
 	}
-	if err := c.handshake(); err != nil {
+	if err := c.handshake(nil); err != nil {
 		c.state = closing
 		return nil
 	}

@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"strings"
+	"time"
 
 	"github.com/postino-mail/postino"
 )
@@ -26,8 +27,8 @@ func (c *Conn) doMail(arg []byte, ascii bool) *Reply {
 		return replyBadSender
 	}
 	var o MailOptions
-	ext := extensions{dsn: c.srv.opts.DSN, binary: c.srv.opts.BinaryMIME, auth: c.authable, size: c.srv.lim.MessageBytes}
-	if r := parseMailParams(params, ext, &o); r != nil {
+	ext := c.announced()
+	if r := parseMailParams(params, &ext, &o); r != nil {
 		return r
 	}
 	if !ascii && !o.SMTPUTF8 {
@@ -35,10 +36,14 @@ func (c *Conn) doMail(arg []byte, ascii bool) *Reply {
 	}
 	t, err := c.session.Mail(c.ctx, from, o)
 	r := replyMail
+	if ext.lowered {
+		r = replyNoPriority
+	}
 	if err != nil {
 		r = c.failed("mail", err)
 	}
 	if t != nil && r.success() {
+		c.owed = 0
 		c.tx = transaction{t: t, utf8: o.SMTPUTF8, binary: o.Body == postino.BodyBinaryMIME}
 		return r
 	}
@@ -49,6 +54,17 @@ func (c *Conn) doMail(arg []byte, ascii bool) *Reply {
 		return replyLocal
 	}
 	return r
+}
+
+// announced says which parameters may stand in MAIL and RCPT.
+func (c *Conn) announced() extensions {
+	opts := &c.srv.opts
+	return extensions{
+		dsn: opts.DSN, binary: opts.BinaryMIME, auth: c.authable, requireTLS: c.requireTLS(), rrvs: opts.RRVS,
+		deliverBy: opts.DeliverBy, deliverByMin: opts.DeliverByMin, priority: opts.Priority, raise: c.trusted || c.identity != "",
+		solicit: opts.NoSoliciting != nil, unwanted: opts.NoSoliciting,
+		holdFor: c.longestHold(), holdUntil: c.holdUntil, size: c.srv.lim.MessageBytes, now: time.Now(),
+	}
 }
 
 // doRcpt adds a recipient (RFC 5321 §4.1.1.3).
@@ -73,7 +89,8 @@ func (c *Conn) doRcpt(arg []byte, ascii bool) *Reply {
 	if err != nil || to.Address.IsNull() {
 		return replyBadRcpt
 	}
-	if r := parseRcptParams(params, extensions{dsn: c.srv.opts.DSN}, &to); r != nil {
+	ext := c.announced()
+	if r := parseRcptParams(params, &ext, &to); r != nil {
 		return r
 	}
 	if c.tx.rcpts >= c.srv.lim.Recipients {

@@ -57,6 +57,11 @@ func (e *events) refused(c *Conn, limit string) {
 	e.log.Info("smtp connection refused", "remote", c.remote, "limit", limit)
 }
 
+func (e *events) proxyFailed(c *Conn, err error) {
+	e.refusals.Inc()
+	e.log.Info("smtp proxy header failed", "peer", c.peer, "error", postino.Printable(err.Error()))
+}
+
 func (e *events) dropped(c *Conn, r *Reply) {
 	e.drops.Inc()
 	e.log.Info("smtp connection dropped", "remote", c.remote, "code", r.Code, "why", r.Text)

@@ -2,8 +2,10 @@ package smtp
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/postino-mail/postino"
@@ -17,112 +19,103 @@ var (
 	replyTooBig       = &Reply{552, "5.3.4", "Message size exceeds fixed limit"}
 )
 
-// extensions says which optional parameters were announced.
+// extensions says which optional parameters were announced, and their bounds.
 type extensions struct {
-	dsn, binary, auth bool
-	size              int64 // largest message
+	dsn, binary, auth     bool
+	requireTLS, rrvs      bool
+	deliverBy, priority   bool
+	raise                 bool          // priorities above 0 are believed
+	solicit               bool          // SOLICIT is announced
+	unwanted              []string      // with these classes
+	deliverByMin, holdFor time.Duration // holdFor 0: not announced
+	holdUntil             time.Time     // the latest date that EHLO told
+	size                  int64         // largest message
+	now                   time.Time
+	lowered               bool // out: a priority was not believed
 }
 
 // nextParam takes one esmtp-param off s, which is empty or begins with a space
 // (RFC 5321 §4.1.2, RFC 6531 §3.3 for UTF-8 in values). A parameter without a
-// value has hasValue false. more is false at the end, ok false on bad syntax.
-func nextParam(s string) (key, value string, hasValue bool, rest string, more, ok bool) {
-	if s == "" {
-		return "", "", false, "", false, true
-	}
+// value has the value "". more is false at the end, ok false on bad syntax.
+func nextParam(s string) (key, value, rest string, more, ok bool) {
 	trimmed := strings.TrimLeft(s, " ")
-	if trimmed == s {
-		return "", "", false, "", false, false
-	}
 	if trimmed == "" {
-		return "", "", false, "", false, true
+		return "", "", "", false, true
+	}
+	if trimmed == s {
+		return "", "", "", false, false
 	}
 	param, rest := trimmed, ""
 	if i := strings.IndexByte(trimmed, ' '); i >= 0 {
 		param, rest = trimmed[:i], trimmed[i:]
 	}
-	key, value, hasValue = strings.Cut(param, "=")
+	key, value, hasValue := strings.Cut(param, "=")
 	for i := range len(key) {
 		if c := key[i]; !isAlnum(c) && (c != '-' || i == 0) {
-			return "", "", false, "", false, false
+			return "", "", "", false, false
 		}
 	}
 	if key == "" || hasValue && value == "" || strings.IndexByte(value, '=') >= 0 {
-		return "", "", false, "", false, false
+		return "", "", "", false, false
 	}
-	return key, value, hasValue, rest, true, true
+	return key, value, rest, true, true
 }
 
+// param is a parameter of MAIL or RCPT, read into a T.
+type param[T any] struct {
+	keyword   string
+	announced func(*extensions) bool // nil: always
+	// read takes the value, "" when there is none, and says what is wrong with it.
+	read func(value string, ext *extensions, to *T) *Reply
+}
+
+// mailParams are the parameters of MAIL.
+var mailParams = [...]param[MailOptions]{
+	{"SIZE", nil, readSize},
+	{"BODY", nil, readBody},
+	{"SMTPUTF8", nil, func(v string, _ *extensions, o *MailOptions) *Reply { return readFlag(v, &o.SMTPUTF8) }},
+	{"RET", hasDSN, readRet},
+	{"ENVID", hasDSN, readEnvID},
+	{"AUTH", func(x *extensions) bool { return x.auth }, readSubmitter},
+	{"REQUIRETLS", func(x *extensions) bool { return x.requireTLS }, func(v string, _ *extensions, o *MailOptions) *Reply { return readFlag(v, &o.RequireTLS) }},
+	{"HOLDFOR", hasHold, readHoldFor},
+	{"HOLDUNTIL", hasHold, readHoldUntil},
+	{"BY", func(x *extensions) bool { return x.deliverBy }, readDeliverBy},
+	{"MT-PRIORITY", func(x *extensions) bool { return x.priority }, readPriority},
+	{"SOLICIT", func(x *extensions) bool { return x.solicit }, readSolicit},
+}
+
+// rcptParams are the parameters of RCPT.
+var rcptParams = [...]param[postino.Recipient]{
+	{"NOTIFY", hasDSN, readNotify},
+	{"ORCPT", hasDSN, readORcpt},
+	{"RRVS", func(x *extensions) bool { return x.rrvs }, readValidSince},
+}
+
+func hasDSN(x *extensions) bool  { return x.dsn }
+func hasHold(x *extensions) bool { return x.holdFor > 0 }
+
 // parseMailParams reads what follows the path of MAIL; nil is success.
-func parseMailParams(s string, ext extensions, o *MailOptions) *Reply {
-	var seen [6]bool
-	for {
-		key, value, hasValue, rest, more, ok := nextParam(s)
-		if !ok {
-			return replyParamSyntax
-		}
-		if !more {
-			return nil
-		}
-		s = rest
-		good, id := true, 0
-		switch {
-		case strings.EqualFold(key, "SIZE"):
-			id = 0
-			if o.Size, good = parseSize(value); good && o.Size > ext.size {
-				return replyTooBig // RFC 1870 §6.1
-			}
-		case strings.EqualFold(key, "BODY"):
-			id = 1
-			switch {
-			case strings.EqualFold(value, "7BIT"):
-				o.Body = postino.Body7Bit
-			case strings.EqualFold(value, "8BITMIME"):
-				o.Body = postino.Body8BitMIME
-			case strings.EqualFold(value, "BINARYMIME") && ext.binary:
-				o.Body = postino.BodyBinaryMIME
-			case hasValue:
-				return replyParamUnknown
-			default:
-				good = false
-			}
-		case strings.EqualFold(key, "SMTPUTF8"):
-			id, o.SMTPUTF8, good = 2, true, !hasValue
-		case strings.EqualFold(key, "RET") && ext.dsn:
-			id = 3
-			switch {
-			case strings.EqualFold(value, "FULL"):
-				o.Ret = postino.DSNReturnFull
-			case strings.EqualFold(value, "HDRS"):
-				o.Ret = postino.DSNReturnHeaders
-			default:
-				good = false
-			}
-		case strings.EqualFold(key, "ENVID") && ext.dsn: // RFC 3461 §4.4
-			id = 4
-			o.EnvID, good = decodeXtext(value)
-			good = good && len(value) <= 100
-		case strings.EqualFold(key, "AUTH") && ext.auth:
-			id = 5
-			o.Auth, good = parseSubmitter(value)
-			o.HasAuth = true
-		default:
-			return replyParamUnknown
-		}
-		if !good {
-			return replyParamSyntax
-		}
-		if seen[id] {
-			return replyParamTwice
-		}
-		seen[id] = true
+func parseMailParams(s string, ext *extensions, o *MailOptions) *Reply {
+	if r := parseParams(s, mailParams[:], ext, o); r != nil {
+		return r
 	}
+	if !o.DeliverBy.IsZero() && o.HoldUntil.After(o.DeliverBy) {
+		return replyParamSyntax // RFC 4865 §5.2.2
+	}
+	return nil
 }
 
 // parseRcptParams reads what follows the path of RCPT; nil is success.
-func parseRcptParams(s string, ext extensions, rcpt *postino.Recipient) *Reply {
+func parseRcptParams(s string, ext *extensions, to *postino.Recipient) *Reply {
+	return parseParams(s, rcptParams[:], ext, to)
+}
+
+// parseParams reads parameters in any order, each at most once.
+func parseParams[T any](s string, table []param[T], ext *extensions, to *T) *Reply {
+	seen := uint32(0)
 	for {
-		key, value, _, rest, more, ok := nextParam(s)
+		key, value, rest, more, ok := nextParam(s)
 		if !ok {
 			return replyParamSyntax
 		}
@@ -130,25 +123,92 @@ func parseRcptParams(s string, ext extensions, rcpt *postino.Recipient) *Reply {
 			return nil
 		}
 		s = rest
-		good := true
-		switch {
-		case strings.EqualFold(key, "NOTIFY") && ext.dsn:
-			if rcpt.Notify != 0 {
-				return replyParamTwice
-			}
-			rcpt.Notify, good = parseNotify(value)
-		case strings.EqualFold(key, "ORCPT") && ext.dsn:
-			if rcpt.ORcpt != "" {
-				return replyParamTwice
-			}
-			rcpt.ORcpt, good = parseORcpt(value)
-		default:
+		i := slices.IndexFunc(table, func(p param[T]) bool { return strings.EqualFold(p.keyword, key) })
+		if i < 0 || table[i].announced != nil && !table[i].announced(ext) {
 			return replyParamUnknown
 		}
-		if !good {
-			return replyParamSyntax
+		if seen&(1<<i) != 0 {
+			return replyParamTwice
+		}
+		seen |= 1 << i
+		if r := table[i].read(value, ext, to); r != nil {
+			return r
 		}
 	}
+}
+
+// syntax is the reply to a value that is good or not.
+func syntax(good bool) *Reply {
+	if good {
+		return nil
+	}
+	return replyParamSyntax
+}
+
+func readFlag(v string, to *bool) *Reply {
+	*to = true
+	return syntax(v == "")
+}
+
+func readSize(v string, ext *extensions, o *MailOptions) *Reply {
+	n, good := parseSize(v)
+	if good && n > ext.size {
+		return replyTooBig // RFC 1870 §6.1
+	}
+	o.Size = n
+	return syntax(good)
+}
+
+func readBody(v string, ext *extensions, o *MailOptions) *Reply {
+	switch {
+	case strings.EqualFold(v, "7BIT"):
+		o.Body = postino.Body7Bit
+	case strings.EqualFold(v, "8BITMIME"):
+		o.Body = postino.Body8BitMIME
+	case strings.EqualFold(v, "BINARYMIME") && ext.binary:
+		o.Body = postino.BodyBinaryMIME
+	case v != "":
+		return replyParamUnknown
+	default:
+		return replyParamSyntax
+	}
+	return nil
+}
+
+func readRet(v string, _ *extensions, o *MailOptions) *Reply {
+	switch {
+	case strings.EqualFold(v, "FULL"):
+		o.Ret = postino.DSNReturnFull
+	case strings.EqualFold(v, "HDRS"):
+		o.Ret = postino.DSNReturnHeaders
+	default:
+		return replyParamSyntax
+	}
+	return nil
+}
+
+func readEnvID(v string, _ *extensions, o *MailOptions) *Reply { // RFC 3461 §4.4
+	text, good := decodeXtext(v)
+	o.EnvID = text
+	return syntax(good && len(v) <= 100)
+}
+
+func readSubmitter(v string, _ *extensions, o *MailOptions) *Reply {
+	a, good := parseSubmitter(v)
+	o.Auth, o.HasAuth = a, true
+	return syntax(good)
+}
+
+func readNotify(v string, _ *extensions, to *postino.Recipient) *Reply {
+	set, good := parseNotify(v)
+	to.Notify = set
+	return syntax(good)
+}
+
+func readORcpt(v string, _ *extensions, to *postino.Recipient) *Reply {
+	text, good := parseORcpt(v)
+	to.ORcpt = text
+	return syntax(good)
 }
 
 // parseSize reads 1*20DIGIT (RFC 1870 §3). What does not fit into 63 bits is

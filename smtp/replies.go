@@ -5,10 +5,11 @@ var (
 	replyOK           = &Reply{250, "2.0.0", "OK"}
 	replyMail         = &Reply{250, "2.1.0", "Sender OK"}
 	replyRcpt         = &Reply{250, "2.1.5", "Recipient OK"}
+	replyTurned       = &Reply{250, "2.0.0", "Queuing started"}
 	replyReset        = &Reply{250, "2.0.0", "Reset"}
 	replyCannotVerify = &Reply{252, "2.5.0", "Cannot verify; send mail to find out"}
 	replyCannotExpand = &Reply{252, "2.5.0", "Cannot expand; send mail to find out"}
-	replyHelp         = &Reply{214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT STARTTLS AUTH\nRFC 5321 and the extensions in the reply to EHLO"}
+	replyHelp         = &Reply{214, "2.0.0", "EHLO HELO LHLO MAIL RCPT DATA BDAT BURL RSET NOOP VRFY EXPN HELP QUIT STARTTLS AUTH ETRN\nThose that the reply to EHLO or LHLO allows"}
 	replyReadyTLS     = &Reply{220, "2.0.0", "Ready to start TLS"}
 
 	replyLocal       = &Reply{421, "4.3.0", "Local error, closing connection"}
