@@ -286,10 +286,15 @@ func (s *sender) deliver(l letter, chunks bool) error {
 		}
 		return s.reply("250")
 	}
+	return s.data(l.body)
+}
+
+// data sends a message that ends a line.
+func (s *sender) data(body []byte) error {
 	if err := s.command("354", "DATA"); err != nil {
 		return err
 	}
-	stuffed := bytes.ReplaceAll(append([]byte("\r\n"), l.body...), []byte("\r\n."), []byte("\r\n.."))[2:]
+	stuffed := bytes.ReplaceAll(append([]byte("\r\n"), body...), []byte("\r\n."), []byte("\r\n.."))[2:]
 	if _, err := s.conn.Write(append(stuffed, ".\r\n"...)); err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@
 //	peer DOMAIN rules [RULE…]      give it other rules; a file of rules will do too
 //	peer DOMAIN refuse|listen      nothing listens there; it listens again
 //	received DOMAIN N [FILE]       it took N messages, each with the octets of FILE; print them
+//	resend DOMAIN again FROM TO…   the last one that it took comes to us
+//	resend DOMAIN back FILE        a report goes to where the last one came from
 //	dialogue DOMAIN                print what it said and heard
 //	host ADDRESS FAULT             silent, unreachable, latency D, cut-to N, cut-from N, ok
 //	clock advance D                let time pass: 90s, 4h, 5d

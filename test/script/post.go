@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -27,11 +28,43 @@ func (w *world) submit(ts *testscript.TestScript, args []string) error {
 	return w.post(ts, "submission", args[0], args[1:])
 }
 
+// resend sends the last message that a peer took on to somebody, in the way that
+// the words say: DOMAIN again FROM TO as it came, DOMAIN back FILE as a report to
+// where it came from.
+func (w *world) resend(ts *testscript.TestScript, args []string) error {
+	p, err := w.fake.byName(args[0])
+	if err != nil {
+		return err
+	}
+	mails, _ := p.heard()
+	if len(mails) == 0 {
+		return errors.New("there is none")
+	}
+	last := mails[len(mails)-1]
+	switch args[1] {
+	case "again":
+		return w.transact("smtp", "", args[2], args[3:], last.body)
+	case "back":
+		body, err := crlfFile(ts, args[2])
+		if err != nil {
+			return err
+		}
+		sender, _, _ := strings.Cut(last.from, ">")
+		return w.transact("smtp", "", "<>", []string{sender[1:]}, body)
+	}
+	return fmt.Errorf("no way %s", args[1])
+}
+
 func (w *world) post(ts *testscript.TestScript, service, user string, args []string) error {
 	body, err := crlfFile(ts, args[len(args)-1])
 	if err != nil {
 		return err
 	}
+	return w.transact(service, user, args[0], args[1:len(args)-1], body)
+}
+
+// transact sends a message and lets happen what follows from it.
+func (w *world) transact(service, user, from string, to []string, body []byte) error {
 	s, err := w.dialSMTP(service)
 	if err != nil {
 		return err
@@ -42,24 +75,17 @@ func (w *world) post(ts *testscript.TestScript, service, user string, args []str
 			return err
 		}
 	}
-	if err := s.command("250", "MAIL FROM:"+path(args[0])); err != nil {
+	if err := s.command("250", "MAIL FROM:"+path(from)); err != nil {
 		return err
 	}
-	for _, to := range args[1 : len(args)-1] {
+	for _, to := range to {
 		for _, one := range numbered(to) {
 			if err := s.command("25", "RCPT TO:"+path(one)); err != nil {
 				return err
 			}
 		}
 	}
-	if err := s.command("354", "DATA"); err != nil {
-		return err
-	}
-	stuffed := bytes.ReplaceAll(append([]byte("\r\n"), body...), []byte("\r\n."), []byte("\r\n.."))[2:]
-	if _, err := s.conn.Write(append(stuffed, ".\r\n"...)); err != nil {
-		return err
-	}
-	if err := s.reply("250"); err != nil {
+	if err := s.data(body); err != nil {
 		return err
 	}
 	settle()

@@ -1,6 +1,8 @@
 package script
 
 import (
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,26 +24,38 @@ func TestScripts(t *testing.T) {
 
 // TestInternet are scenarios in fake time, among scripted hosts.
 func TestInternet(t *testing.T) {
-	for _, dir := range []string{"testdata/verbs", "testdata/relay"} {
-		testscript.RunT(bubbles{t}, testscript.Params{
-			Dir:   dir,
-			Setup: setup(func(*testscript.Env) *world { return &world{fake: newInternet()} }),
-			Cmds: commands(map[string]func(*world, *testscript.TestScript, []string) error{
-				"mail":     (*world).mailFake,
-				"submit":   (*world).submit,
-				"zone":     (*world).zone,
-				"dnsfault": (*world).dnsFault,
-				"peer":     (*world).peer,
-				"received": (*world).received,
-				"dialogue": (*world).dialogue,
-				"host":     (*world).host,
-				"clock":    (*world).clock,
-				"crash":    (*world).crash,
-				"queue":    (*world).queue,
-				"inbox":    (*world).inbox,
-			}),
-		})
+	dirs, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil || len(dirs) == 0 {
+		t.Fatal("no scripts", err)
 	}
+	for i := range dirs {
+		dirs[i] = filepath.Dir(dirs[i])
+	}
+	for _, dir := range slices.Compact(dirs) {
+		t.Run(filepath.Base(dir), func(t *testing.T) { runInternet(t, dir) })
+	}
+}
+
+func runInternet(t *testing.T, dir string) {
+	testscript.RunT(bubbles{t}, testscript.Params{
+		Dir:   dir,
+		Setup: setup(func(*testscript.Env) *world { return &world{fake: newInternet()} }),
+		Cmds: commands(map[string]func(*world, *testscript.TestScript, []string) error{
+			"mail":     (*world).mailFake,
+			"submit":   (*world).submit,
+			"resend":   (*world).resend,
+			"zone":     (*world).zone,
+			"dnsfault": (*world).dnsFault,
+			"peer":     (*world).peer,
+			"received": (*world).received,
+			"dialogue": (*world).dialogue,
+			"host":     (*world).host,
+			"clock":    (*world).clock,
+			"crash":    (*world).crash,
+			"queue":    (*world).queue,
+			"inbox":    (*world).inbox,
+		}),
+	})
 }
 
 // bubbles runs each script in a bubble of its own.
