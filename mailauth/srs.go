@@ -60,7 +60,9 @@ func (s *SRS) Forward(a postino.Address, now time.Time) (postino.Address, bool) 
 	case '0':
 		kind, signed = "SRS1", a.Domain+"="+rest
 	case '1':
-		if _, first, rest, ok := srsFields(rest[1:]); ok && srsSeparated(rest) {
+		// What only looks like the scheme is a local part like any other.
+		_, first, rest, ok := srsFields(rest[1:])
+		if _, err := postino.CanonicalDomain(first); ok && err == nil && srsSeparated(rest) {
 			kind, signed = "SRS1", first+"="+rest
 		}
 	}

@@ -159,7 +159,7 @@ func TestSRSMaxAge(t *testing.T) {
 }
 
 func FuzzSRS(f *testing.F) {
-	for _, local := range []string{"SRS0=ABCDEFGH=AA=example.org=ana", "SRS1=ABCDEFGH=first.example==HH=AA=example.org=ana", "srs1-", "SRS0=", "SRS1==="} {
+	for _, local := range []string{"SRS0=ABCDEFGH=AA=example.org=ana", "SRS1=ABCDEFGH=first.example==HH=AA=example.org=ana", "srs1-", "SRS0=", "SRS1===", "SRS1+0=!=+"} {
 		f.Add(local)
 	}
 	f.Fuzz(func(t *testing.T, local string) {
