@@ -119,6 +119,7 @@ type session struct {
 	r    *bufio.Reader
 	n    int
 	tls  bool
+	lmtp bool
 	mail *received // between MAIL and its end
 }
 
@@ -202,10 +203,10 @@ func (s *session) reply(text string) (code int, err error) {
 func (s *session) command(line string) error {
 	verb, rest, _ := strings.Cut(line, " ")
 	_, param, _ := strings.Cut(rest, ":")
-	who := strings.TrimPrefix(strings.SplitN(param, ">", 2)[0], "<")
+	who := address(param)
 	switch strings.ToUpper(verb) {
 	case "EHLO", "LHLO":
-		s.mail = nil
+		s.mail, s.lmtp = nil, verb[0] == 'L'
 		hello := "250-" + s.p.name
 		for _, k := range s.p.offers(s.tls) {
 			hello += "\r\n250-" + k
@@ -219,6 +220,9 @@ func (s *session) command(line string) error {
 		return err
 	case "STARTTLS":
 		return s.startTLS()
+	case "AUTH": // PLAIN with its response at once
+		_, err := s.answer("auth", "", "235 2.7.0 in")
+		return err
 	case "MAIL":
 		code, err := s.answer("mail", who, "250 2.1.0 sender")
 		if code == 250 {
@@ -345,9 +349,24 @@ func (s *session) end() error {
 		take()
 		return errOver
 	}
+	if s.lmtp {
+		take()
+		for _, to := range m.rcpts {
+			if _, err := s.answer("deliver", address(to), "250 2.1.5 delivered"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	code, err := s.act(action, "", "250 2.0.0 taken")
 	if code == 250 {
 		take()
 	}
 	return err
+}
+
+// address takes what is between the angle brackets of MAIL or RCPT.
+func address(param string) string {
+	a, _, _ := strings.Cut(strings.TrimPrefix(param, "<"), ">")
+	return a
 }

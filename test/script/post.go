@@ -49,8 +49,7 @@ func (w *world) resend(ts *testscript.TestScript, args []string) error {
 		if err != nil {
 			return err
 		}
-		sender, _, _ := strings.Cut(last.from, ">")
-		return w.transact("smtp", "", "<>", []string{sender[1:]}, body)
+		return w.transact("smtp", "", "<>", []string{address(last.from)}, body)
 	}
 	return fmt.Errorf("no way %s", args[1])
 }

@@ -14,8 +14,9 @@ import (
 //
 //	STAGE [ADDRESS] ACTION [times N | for D]
 //
-// STAGE is greet, ehlo, helo, starttls, mail, rcpt, data, dot, rset or quit.
-// ADDRESS, for mail and rcpt, is what stands between the angle brackets, or * for
+// STAGE is greet, ehlo, helo, starttls, auth, mail, rcpt, data, dot, deliver, rset
+// or quit; deliver is what LMTP says about a recipient after the message. ADDRESS,
+// for mail, rcpt and deliver, is what stands between the angle brackets, or * for
 // all. ACTION is
 //
 //	CODE TEXT    this reply; \r\n separates lines
@@ -41,7 +42,7 @@ type rule struct {
 }
 
 // stages are where a peer answers, and offer.
-var stages = []string{"greet", "ehlo", "helo", "starttls", "mail", "rcpt", "data", "dot", "rset", "quit", "offer"}
+var stages = []string{"greet", "ehlo", "helo", "starttls", "auth", "mail", "rcpt", "data", "dot", "deliver", "rset", "quit", "offer"}
 
 var (
 	timesN = regexp.MustCompile(` times (\d+)$`)
@@ -78,7 +79,7 @@ func parseRule(line string) (*rule, error) {
 		r.until, line = time.Now().Add(d), strings.TrimSuffix(line, m[0])
 	}
 	r.stage, r.action, _ = strings.Cut(line, " ")
-	if r.stage == "mail" || r.stage == "rcpt" {
+	if r.stage == "mail" || r.stage == "rcpt" || r.stage == "deliver" {
 		r.who, r.action, _ = strings.Cut(r.action, " ")
 	}
 	if !slices.Contains(stages, r.stage) {
