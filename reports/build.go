@@ -67,6 +67,9 @@ func (r *report) prepare(failed bool) (full []byte, err error) {
 		}
 		if r.Headers == nil {
 			r.Headers = full[:message.HeaderEnd(full)]
+			if len(r.Headers) == MaxSize { // what was read ends inside a field
+				r.Headers = cutHeader(r.Headers, MaxSize-1)
+			}
 		}
 		if !failed || r.Ret != postino.DSNReturnFull || len(full) == MaxSize {
 			full = nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/message"
+	"pgregory.net/rapid"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -212,8 +213,8 @@ func TestSize(t *testing.T) {
 		"no header":          {failure(), func(d *DSN) { d.Headers = nil }, 1, postino.DSNReturnUnset},
 		"100 recipients":     {many(100, Failed, "5.1.1"), nil, 1, postino.DSNReturnHeaders},
 		"200 recipients":     {many(200, Failed, "5.1.1"), func(d *DSN) { d.Headers = []byte(long) }, 1, postino.DSNReturnHeaders},
-		"1,000 recipients":   {many(1000, Failed, "5.1.1"), nil, 4, postino.DSNReturnHeaders},
-		"1,000 of all kinds": {many(1000, Failed, "5.1.1"), func(d *DSN) {
+		"1,000 recipients":   {many(1000, Failed, "5.1.1"), nil, 5, postino.DSNReturnHeaders},
+		"300 of all kinds": {many(300, Failed, "5.1.1"), func(d *DSN) {
 			for i := range d.Rcpts {
 				r := &d.Rcpts[i]
 				r.Action, r.Status = Action(1+i%5), fmt.Sprintf("%c.%d.%d", "54222"[i%5], i%8, i%31)
@@ -221,7 +222,7 @@ func TestSize(t *testing.T) {
 				r.Diagnostic = strings.Repeat("ț", 2000)
 				r.Final = addr(strings.Repeat("ș", 32), strings.Repeat("a.", 90)+"example")
 			}
-		}, 150, postino.DSNReturnHeaders},
+		}, 60, postino.DSNReturnHeaders},
 	} {
 		if tt.change != nil {
 			tt.change(tt.d)
@@ -259,6 +260,41 @@ func TestSize(t *testing.T) {
 	}
 }
 
+// SC9: whatever the recipients are, each report of a split can be built, and
+// together they tell of everybody.
+func TestSplitFits(t *testing.T) {
+	piece := rapid.SampledFrom([]string{"", "a", "é", "日", "\u202e", "\x00", "\xff", " ", "+", "\\", strings.Repeat("x", 300), strings.Repeat("ț", 300), strings.Repeat("\u202e", 300)})
+	rapid.Check(t, func(rt *rapid.T) {
+		d := failure()
+		d.Rand, d.SMTPUTF8 = nil, rapid.Bool().Draw(rt, "utf8")
+		d.EnvID, d.Subject, d.Lang = piece.Draw(rt, "envid"), piece.Draw(rt, "subject"), rapid.SampledFrom([]string{"en", "ro"}).Draw(rt, "lang")
+		local := strings.ToValidUTF8(piece.Draw(rt, "local"), "")
+		r := DSNRcpt{
+			Original: "utf-8;" + strings.Repeat(piece.Draw(rt, "original"), 3), Final: addr(local[:min(len(local), 64)], strings.Repeat("a.", rapid.IntRange(0, 120).Draw(rt, "domain"))+"example"),
+			RemoteMTA: piece.Draw(rt, "remote"), Diagnostic: strings.Repeat("550 5.1.1 "+piece.Draw(rt, "words"), 9), FinalLogID: piece.Draw(rt, "log"), LastAttempt: day,
+		}
+		d.Rcpts = nil
+		kinds := rapid.IntRange(1, 5).Draw(rt, "kinds")
+		n := rapid.IntRange(1, 400).Draw(rt, "recipients")
+		for i := range n {
+			r.Action, r.Status = Action(1+i%kinds), fmt.Sprintf("5.%d.%d", i%kinds, i%(kinds*kinds))
+			d.Rcpts = append(d.Rcpts, r)
+		}
+		got := 0
+		for _, one := range d.Split() {
+			raw, _ := mustBuild(t, one)
+			back, err := ParseDSN(bytes.NewReader(raw), Limits{})
+			if err != nil {
+				rt.Fatal(err)
+			}
+			got += len(back.Rcpts)
+		}
+		if got != n {
+			rt.Fatalf("%d recipients of %d", got, n)
+		}
+	})
+}
+
 // A header that is cut ends with a whole field, and the text tells of it.
 func TestCutHeader(t *testing.T) {
 	d := failure()
@@ -267,6 +303,11 @@ func TestCutHeader(t *testing.T) {
 	got := partOf(t, raw, 3)
 	if !bytes.HasPrefix(got, []byte(original[:len(original)-2])) || !bytes.HasSuffix(got, []byte("\r\n z\r\n")) || len(got) < 40<<10 {
 		t.Errorf("%d octets, %q", len(got), got[max(0, len(got)-40):])
+	}
+	d.Headers, d.Full = nil, bytes.NewReader(d.Headers)
+	raw, _ = mustBuild(t, d)
+	if got := partOf(t, raw, 3); !bytes.HasSuffix(got, []byte("\r\n z\r\n")) || len(got) < 40<<10 {
+		t.Errorf("of the message: %d octets, %q", len(got), got[max(0, len(got)-40):])
 	}
 	if text := partOf(t, raw, 1); !bytes.Contains(text, []byte("shortened")) {
 		t.Errorf("text %s", text)

@@ -61,6 +61,9 @@ type DSN struct {
 	EnvID string
 	// Arrival is when the original was accepted; zero: not told.
 	Arrival time.Time
+	// DeliverBy is when the message was to be delivered at the latest (RFC 2852);
+	// zero: not asked for.
+	DeliverBy time.Time
 	// ReceivedFrom is the name of the host that sent the original; may be empty.
 	ReceivedFrom string
 	// Ret is how much of the original comes back. All of it only if the sender
@@ -121,15 +124,25 @@ func (r *DSNRcpt) status() string {
 // all recipients are told of: mostly d alone. The copies share what d points to;
 // only the first carries Full, and only the first keeps ID.
 func (d *DSN) Split() []*DSN {
-	const room = MaxSize - 28<<10 // the text at its longest, fields, delimiters
+	const (
+		room  = MaxSize - 14<<10 // header, fields of the message, names in the text
+		words = 900              // about one reason in the text
+	)
 	var all []*DSN
 	start, size := 0, 0
+	reasons := map[string]bool{}
 	for i := range d.Rcpts {
-		n := d.Rcpts[i].leastSize()
+		r := &d.Rcpts[i]
+		n, why := r.leastSize(), r.Action.String()+r.why()
+		if !reasons[why] {
+			size += words
+		}
 		if size += n; size > room && i > start {
 			all = append(all, d.part(start, i))
-			start, size = i, n
+			start, size = i, n+words
+			clear(reasons)
 		}
+		reasons[why] = true
 	}
 	if start == 0 {
 		return []*DSN{d}
@@ -149,8 +162,17 @@ func (d *DSN) part(from, to int) *DSN {
 // leastSize bounds the octets of the recipient's fields when all that can be
 // left out is.
 func (r *DSNRcpt) leastSize() int {
-	const names = len("Original-Recipient: utf-8; Final-Recipient: utf-8; Action: delivered Status: 5.100.100") + 6*len("\r\n ")
-	return names + escapedSize(r.Original) + escapedSize(r.Final.Local) + len(r.Final.Domain)
+	n := len("Final-Recipient: utf-8; Action: delivered Status: 5.100.100") + 5*len("\r\n ") + escapedSize(r.Final.Local) + len(r.Final.Domain)
+	if r.Original != "" {
+		n += len("Original-Recipient: utf-8; \r\n ") + escapedSize(r.Original)
+	}
+	if r.RemoteMTA != "" {
+		n += len("Remote-MTA: dns; \r\n ") + min(4*len(r.RemoteMTA), maxValue)
+	}
+	if r.Diagnostic != "" {
+		n += len("Diagnostic-Code: x-postino; \r\n ") + leastWords
+	}
+	return n
 }
 
 // escapedSize bounds the octets of s in a field, whatever way it is written.
@@ -161,11 +183,15 @@ func escapedSize(s string) int {
 			n += 7 // "\x{7f}", "\u{0007f}"
 		}
 	}
-	return min(n, 8*maxValue)
+	return min(n, maxAddress)
 }
 
-// maxValue bounds a value from outside in a field, in octets.
-const maxValue = 1000
+// maxValue bounds a value from outside in a field, in octets. An address has room
+// for the 500 octets of an ORCPT (RFC 3461 §4.2), each pair of them escaped.
+const (
+	maxValue   = 1000
+	maxAddress = 2000
+)
 
 // clean returns text from outside on one line of at most max octets: controls
 // and bidi marks escaped (G6), longer text cut with "...".

@@ -13,15 +13,18 @@ import (
 
 // level says how much a report tells, so that it fits into MaxSize.
 type level struct {
-	words int  // octets of each Diagnostic-Code; 0: only what RFC 3464 §2.3 demands
+	words int  // octets of each Diagnostic-Code
 	names int  // addresses named in the text
 	said  int  // replies quoted in the text
-	last  bool // no shorter one follows
+	last  bool // nothing that RFC 3461 §6.3 does not demand; no shorter one follows
 }
+
+// leastWords has room for both codes of a reply.
+const leastWords = 24
 
 // levels are tried in order until one fits.
 func levels() [3]level {
-	return [...]level{{words: maxValue, names: 40, said: 10}, {words: 150, names: 20, said: 3}, {names: 10, last: true}}
+	return [...]level{{words: maxValue, names: 40, said: 10}, {words: 150, names: 20, said: 3}, {words: leastWords, names: 10, last: true}}
 }
 
 // groups returns the fields of the delivery status: first those of the message,
@@ -30,9 +33,14 @@ func (d *DSN) groups(lv level, utf8 bool) [][]message.ReportField {
 	all := make([][]message.ReportField, 0, len(d.Rcpts)+1)
 	var g fieldGroup
 	g.add("Original-Envelope-Id", "", d.EnvID)
-	g.add("Reporting-MTA", "dns", d.ReportingMTA)
+	typ := "dns"
+	if !strings.Contains(d.ReportingMTA, ".") { // RFC 3461 §6.3 (b): no name that others know
+		typ = "x-local-hostname"
+	}
+	g.add("Reporting-MTA", typ, d.ReportingMTA)
 	g.add("Received-From-MTA", "dns", d.ReceivedFrom)
 	g.date("Arrival-Date", d.Arrival)
+	g.date("Deliver-By-Date", d.DeliverBy) // RFC 2852 §5
 	all = append(all, g)
 	for i := range d.Rcpts {
 		all = append(all, d.Rcpts[i].fields(lv, utf8))
@@ -46,12 +54,12 @@ func (r *DSNRcpt) fields(lv level, utf8 bool) []message.ReportField {
 	g.address("Final-Recipient", r.Final, utf8)
 	g.add("Action", "", r.Action.String())
 	g.add("Status", "", r.status())
-	if lv.words == 0 {
-		return g
-	}
 	g.add("Remote-MTA", "dns", r.RemoteMTA)
 	if r.Diagnostic != "" {
-		g.add("Diagnostic-Code", diagnosticType(r.Diagnostic), clean(r.Diagnostic, lv.words))
+		g.put("Diagnostic-Code", diagnosticType(r.Diagnostic), clean(r.Diagnostic, lv.words))
+	}
+	if lv.last {
+		return g
 	}
 	g.date("Last-Attempt-Date", r.LastAttempt)
 	g.add("Final-Log-ID", "", r.FinalLogID)
@@ -87,7 +95,12 @@ type fieldGroup []message.ReportField
 
 // add appends a field unless its value is empty.
 func (g *fieldGroup) add(name, typ, value string) {
-	if value = clean(value, maxValue); value == "" {
+	g.put(name, typ, clean(value, maxValue))
+}
+
+// put is add for a value that is clean.
+func (g *fieldGroup) put(name, typ, value string) {
+	if value == "" {
 		return
 	}
 	if typ != "" {
@@ -110,7 +123,7 @@ func (g *fieldGroup) address(name string, a postino.Address, utf8 bool) {
 	case a.IsNull():
 		g.add(name, "rfc822", "unknown")
 	case a.NeedsUTF8():
-		g.add(name, "utf-8", unitext(a.String(), utf8))
+		g.put(name, "utf-8", clean(unitext(a.String(), utf8), maxAddress))
 	default:
 		s := a.String()
 		if strings.Contains(s, "  ") { // in a quoted string; folding leaves single spaces alone
@@ -130,7 +143,7 @@ func (g *fieldGroup) original(orcpt string, utf8 bool) {
 	if typ == "utf-8" || typ == "rfc822" && !asciiOnly(address) {
 		typ, address = "utf-8", unitext(address, utf8)
 	}
-	g.add("Original-Recipient", typ, address)
+	g.put("Original-Recipient", typ, clean(address, maxAddress))
 }
 
 // atom tells whether s is an address type.

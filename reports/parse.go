@@ -175,6 +175,8 @@ func (p *reportParser) messageField(f *message.Field, value string) bool {
 		p.d.ReceivedFrom = host(value)
 	case f.Is("arrival-date"):
 		p.d.Arrival, _ = message.ParseDate(f.Value)
+	case f.Is("deliver-by-date"):
+		p.d.DeliverBy, _ = message.ParseDate(f.Value)
 	default:
 		return false
 	}

@@ -355,7 +355,7 @@ func draw(t *rapid.T) *DSN {
 		d.Headers = fmt.Appendf(nil, "Subject: %s\r\nMessage-ID: <%s>\r\n", d.Subject, d.MessageID)
 	}
 	if rapid.Bool().Draw(t, "arrived") {
-		d.Arrival = moment.Draw(t, "arrival")
+		d.Arrival, d.DeliverBy = moment.Draw(t, "arrival"), moment.Draw(t, "by")
 	}
 	for range rapid.IntRange(1, 4).Draw(t, "recipients") {
 		a := Action(rapid.IntRange(1, 5).Draw(t, "action"))
@@ -391,6 +391,7 @@ func TestRoundTrip(t *testing.T) {
 		got.SMTPUTF8 = d.SMTPUTF8 // told only where something is UTF-8
 		sameTimes(&got.Date, d.Date)
 		sameTimes(&got.Arrival, d.Arrival)
+		sameTimes(&got.DeliverBy, d.DeliverBy)
 		for i := range got.Rcpts {
 			if i < len(d.Rcpts) {
 				sameTimes(&got.Rcpts[i].LastAttempt, d.Rcpts[i].LastAttempt)

@@ -3,6 +3,7 @@ package reports
 import (
 	"embed"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -70,8 +71,21 @@ func (s speaker) localize(c *i18n.LocalizeConfig) string {
 	return text
 }
 
-// shownDate writes a moment for people, alike in all languages.
-func shownDate(t time.Time) string { return t.Format("2006-01-02 15:04 -0700") }
+// date writes a moment in words, with its zone: the reader's may be another.
+func (s speaker) date(t time.Time) string {
+	zone := "UTC"
+	if _, offset := t.Zone(); offset != 0 {
+		zone += strings.TrimSuffix(t.Format("-07:00"), ":00")
+	}
+	return s.say("date", map[string]string{
+		"Weekday": strings.Fields(s.say("weekdays", nil))[t.Weekday()],
+		"Day":     strconv.Itoa(t.Day()),
+		"Month":   strings.Fields(s.say("months", nil))[t.Month()-1],
+		"Year":    strconv.Itoa(t.Year()),
+		"Time":    t.Format("15:04"),
+		"Zone":    zone,
+	})
+}
 
 // actions are all actions in the order in which the text speaks of them.
 func actions() []Action { return []Action{Failed, Delayed, Delivered, Relayed, Expanded} }
@@ -136,7 +150,7 @@ func (w *writer) about(d *DSN) {
 	case d.Arrival.IsZero():
 		id = "about.undated"
 	}
-	w.paragraph("", w.say(id, map[string]string{"Subject": subject, "Date": shownDate(d.Arrival)}))
+	w.paragraph("", w.say(id, map[string]string{"Subject": subject, "Date": w.date(d.Arrival)}))
 }
 
 // byReason groups recipients by the plain words about them.
@@ -185,7 +199,7 @@ func (w *writer) group(a Action, g []*DSNRcpt) {
 	if until.IsZero() {
 		w.paragraph("    ", w.say("trying", nil))
 	} else {
-		w.paragraph("    ", w.say("until", map[string]string{"Date": shownDate(until)}))
+		w.paragraph("    ", w.say("until", map[string]string{"Date": w.date(until)}))
 	}
 }
 
