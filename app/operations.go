@@ -15,14 +15,24 @@ var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any
 	"domain.add":        operation((*Stores).addDomain),
 	"domain.list":       operation((*Stores).listDomains),
 	"domain.remove":     operation((*Stores).removeDomain),
+	"recipients.add":    operation((*Stores).addRecipients),
+	"recipients.remove": operation((*Stores).removeRecipients),
+	"recipients.list":   operation((*Stores).listRecipients),
 	"user.add":          operation((*Stores).addUser),
 	"user.list":         operation((*Stores).listUsers),
 	"user.remove":       operation((*Stores).removeUser),
 	"user.passwd":       operation((*Stores).setPassword),
 	"user.app-password": operation((*Stores).addAppPassword),
+	"user.limits":       operation((*Stores).sendLimits),
+	"user.delegate":     operation((*Stores).delegate),
 	"alias.add":         operation((*Stores).addAlias),
 	"alias.list":        operation((*Stores).listAliases),
 	"alias.remove":      operation((*Stores).removeAlias),
+	"route.add":         operation((*Stores).setRoute),
+	"route.list":        operation((*Stores).listRoutes),
+	"route.show":        operation((*Stores).showRoute),
+	"route.remove":      operation((*Stores).removeRoute),
+	"route.test":        operation((*Stores).testRoute),
 	"trace":             operation((*Stores).trace),
 }
 
@@ -35,6 +45,9 @@ type Domain struct {
 	CatchAll  string `json:",omitempty"`
 	Separator string `json:",omitempty"`
 	Disabled  bool   `json:",omitempty"`
+	// Relay is "any", "list" or "call-ahead" for a relay domain: which of its
+	// recipients are taken.
+	Relay string `json:",omitempty"`
 }
 
 // User is a user as the command line gives and sees it.
@@ -53,6 +66,8 @@ type User struct {
 type Alias struct {
 	Address string
 	Targets []string
+	// MembersSend lets every member send as Address.
+	MembersSend bool `json:",omitempty"`
 }
 
 // Named carries the one name that an operation works on.
@@ -74,6 +89,11 @@ func (s *Stores) addDomain(ctx context.Context, d Domain) (None, error) {
 			return None{}, err
 		}
 	}
+	if dom.Relay = d.Relay != ""; dom.Relay {
+		if dom.Recipients, err = directory.ParseRecipients(d.Relay); err != nil {
+			return None{}, err
+		}
+	}
 	return None{}, s.Directory.AddDomain(ctx, dom)
 }
 
@@ -81,7 +101,11 @@ func (s *Stores) listDomains(ctx context.Context, _ None) ([]Domain, error) {
 	domains, err := s.Directory.Domains(ctx)
 	out := make([]Domain, 0, len(domains))
 	for _, d := range domains {
-		out = append(out, Domain{Name: d.Name, CatchAll: d.CatchAll.String(), Separator: d.Separator, Disabled: d.Disabled})
+		view := Domain{Name: d.Name, CatchAll: d.CatchAll.String(), Separator: d.Separator, Disabled: d.Disabled}
+		if d.Relay {
+			view.Relay = d.Recipients.String()
+		}
+		out = append(out, view)
 	}
 	return out, err
 }
@@ -154,7 +178,7 @@ func (s *Stores) addAlias(ctx context.Context, in Alias) (None, error) {
 	if err != nil {
 		return None{}, err
 	}
-	al := directory.Alias{Address: a}
+	al := directory.Alias{Address: a, MembersSend: in.MembersSend}
 	for _, t := range in.Targets {
 		target, err := aliasAddress(t)
 		if err != nil {
@@ -178,7 +202,7 @@ func (s *Stores) listAliases(ctx context.Context, n Named) ([]Alias, error) {
 	aliases, err := s.Directory.Aliases(ctx, n.Name)
 	out := make([]Alias, 0, len(aliases))
 	for _, a := range aliases {
-		al := Alias{Address: a.Address.String()}
+		al := Alias{Address: a.Address.String(), MembersSend: a.MembersSend}
 		for _, t := range a.Targets {
 			al.Targets = append(al.Targets, t.String())
 		}

@@ -20,15 +20,20 @@ type store struct {
 	Config string `short:"c" default:"postino.toml" help:"Configuration file." placeholder:"FILE"`
 }
 
-// call does one operation, by the running server if there is one.
+// call does one operation.
 func (s *store) call(e *env, op string, args, result any) error {
+	return s.session(e, func(admin app.Admin) error { return admin.Call(e.ctx, op, args, result) })
+}
+
+// session does operations, by the running server if there is one.
+func (s *store) session(e *env, fn func(app.Admin) error) error {
 	cfg, err := loadConfig(s.Config)
 	if err != nil {
 		return err
 	}
 	admin, err := app.Dial(e.ctx, cfg.DataDir())
 	if err == nil {
-		return admin.Call(e.ctx, op, args, result)
+		return fn(admin)
 	}
 	if !postino.Is(err, postino.NotFound) {
 		return err
@@ -37,7 +42,7 @@ func (s *store) call(e *env, op string, args, result any) error {
 	if err != nil {
 		return err
 	}
-	err = stores.Call(e.ctx, op, args, result)
+	err = fn(stores)
 	if cerr := stores.Close(); err == nil {
 		err = cerr
 	}
@@ -91,9 +96,10 @@ func dash(s string) string {
 }
 
 type domainCmd struct {
-	Add    domainAddCmd    `cmd:"" help:"Add a domain."`
-	List   domainListCmd   `cmd:"" help:"List the domains."`
-	Remove domainRemoveCmd `cmd:"" help:"Remove a domain that has no users and aliases."`
+	Add        domainAddCmd    `cmd:"" help:"Add a domain."`
+	List       domainListCmd   `cmd:"" help:"List the domains."`
+	Remove     domainRemoveCmd `cmd:"" help:"Remove a domain that has no users and aliases."`
+	Recipients recipientsCmd   `cmd:"" help:"Listed recipients of a relay domain: add, remove, list, import."`
 }
 
 type domainAddCmd struct {
@@ -101,10 +107,15 @@ type domainAddCmd struct {
 	Name      string `arg:"" help:"Domain name, example.org."`
 	CatchAll  string `help:"Deliver mail for unknown recipients to this address." placeholder:"ADDRESS"`
 	Separator string `help:"Sub-addressing separator: + - _ = # or none." default:"+"`
+	relayFlags
 }
 
 func (c *domainAddCmd) Run(e *env) error {
-	if err := c.call(e, "domain.add", app.Domain{Name: c.Name, CatchAll: c.CatchAll, Separator: c.Separator}, nil); err != nil {
+	relay, err := c.relay()
+	if err != nil {
+		return err
+	}
+	if err := c.call(e, "domain.add", app.Domain{Name: c.Name, CatchAll: c.CatchAll, Separator: c.Separator, Relay: relay}, nil); err != nil {
 		return err
 	}
 	return said(e, "domain %s added", c.Name)
@@ -120,9 +131,9 @@ func (c *domainListCmd) Run(e *env) error {
 	if err := c.call(e, "domain.list", app.None{}, &out); err != nil {
 		return err
 	}
-	return c.table(e, out, "DOMAIN\tCATCH-ALL\tSEPARATOR", func(w io.Writer) {
+	return c.table(e, out, "DOMAIN\tCATCH-ALL\tSEPARATOR\tRELAY", func(w io.Writer) {
 		for _, d := range out {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", d.Name, dash(d.CatchAll), dash(d.Separator))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", d.Name, dash(d.CatchAll), dash(d.Separator), dash(d.Relay))
 		}
 	})
 }
@@ -145,6 +156,8 @@ type userCmd struct {
 	Remove      userRemoveCmd      `cmd:"" help:"Remove a user and all of its mail."`
 	Passwd      userPasswdCmd      `cmd:"" help:"Set a user's password."`
 	AppPassword userAppPasswordCmd `cmd:"" help:"Make a password for one program; it is shown once."`
+	Limits      userLimitsCmd      `cmd:"" help:"Show or change how many recipients a user may send to."`
+	Delegate    userDelegateCmd    `cmd:"" help:"Let a user send as another one, or list who may."`
 }
 
 // passwordFlags say where a password comes from.
@@ -312,11 +325,18 @@ type aliasCmd struct {
 type aliasAddCmd struct {
 	store
 	Address string   `arg:"" help:"Address, or @example.net for a whole domain."`
-	Targets []string `arg:"" help:"Where its mail goes: addresses, or @example.org for a whole domain."`
+	Targets []string `arg:"" help:"Where its mail goes: addresses, here or elsewhere, or @example.org for a whole domain."`
+
+	MembersSend bool `help:"Every member may send as this address; without it only a single target may."`
+}
+
+// Help is shown below the flags.
+func (*aliasAddCmd) Help() string {
+	return "Example: postino alias add sales@example.org ana@example.org bob@elsewhere.example"
 }
 
 func (c *aliasAddCmd) Run(e *env) error {
-	if err := c.call(e, "alias.add", app.Alias{Address: c.Address, Targets: c.Targets}, nil); err != nil {
+	if err := c.call(e, "alias.add", app.Alias{Address: c.Address, Targets: c.Targets, MembersSend: c.MembersSend}, nil); err != nil {
 		return err
 	}
 	return said(e, "alias %s -> %s added", c.Address, strings.Join(c.Targets, ", "))

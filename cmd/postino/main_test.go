@@ -88,6 +88,7 @@ func everything(t *testing.T, do func(int, string, ...string), cfg string) {
 	do(exitOK, "all@example.net", "alias", "list", "-c", cfg)
 	do(exitOK, "removed", "alias", "remove", "-c", cfg, "all@example.net")
 	do(exitNotFound, "", "alias", "remove", "-c", cfg, "all@example.net")
+	routing(t, do, cfg)
 	do(exitData, "--yes", "user", "remove", "-c", cfg, "bob@example.net")
 	do(exitOK, "removed", "user", "remove", "-c", cfg, "--yes", "bob@example.net")
 	do(exitNotFound, "", "trace", "-c", cfg, "nobody@example.net")
