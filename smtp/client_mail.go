@@ -130,7 +130,7 @@ func (t *sending) fit(to *postino.Recipient, n int) *Reply {
 		return &replyUnsendable
 	case to.Address.NeedsUTF8() && !o.utf8:
 		return &replyNoUTF8Rcpt
-	case !to.ValidSince.IsZero() && !o.rrvs: // RFC 7293 §5.1.1
+	case !to.ValidSince.IsZero() && !to.ValidSinceContinue && !o.rrvs: // RFC 7293 §5.1.1
 		return &replyNoRRVS
 	case o.rcptMax > 0 && n >= o.rcptMax: // RFC 9422 §4.2
 		return &replyNextTime
@@ -271,8 +271,11 @@ func (t *sending) appendRcpt(b []byte, to *postino.Recipient) []byte {
 			b = appendORcpt(b, to.ORcpt, t.utf8)
 		}
 	}
-	if !to.ValidSince.IsZero() { // RFC 7293 §3
+	if !to.ValidSince.IsZero() && o.rrvs { // RFC 7293 §3.1
 		b = appendTime(append(b, " RRVS="...), to.ValidSince)
+		if to.ValidSinceContinue {
+			b = append(b, ";C"...)
+		}
 	}
 	return append(b, '\r', '\n')
 }

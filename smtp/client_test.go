@@ -383,6 +383,7 @@ func TestClientTimeouts(t *testing.T) {
 	}
 	inBubble(t, "drops", func(t *testing.T) { // a reply that comes in drops has the time of one reply
 		cc, sc := pipe()
+		defer time.Sleep(2 * time.Minute) // until the server has noticed
 		defer sc.Close()
 		go func() {
 			for _, err := io.WriteString(sc, "220"); err == nil; _, err = io.WriteString(sc, "-") {
@@ -478,13 +479,9 @@ func TestClientAlive(t *testing.T) {
 			t.Fatal("dead after a message", err)
 		}
 		io.WriteString(sc, "421 4.4.2 idle\r\n")
-		for range 1000 {
-			if !c.Alive() {
-				return
-			}
+		for c.Alive() { // until it has come
 			time.Sleep(time.Millisecond)
 		}
-		t.Fatal("alive after 421")
 	}
 	inBubble(t, "pipe", func(t *testing.T) { cc, sc := pipe(); over(t, cc, sc) })
 	l, err := net.Listen("tcp", "127.0.0.1:0")
