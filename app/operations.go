@@ -13,6 +13,7 @@ import (
 // operations is everything that [Admin.Call] can do.
 var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any, error){
 	"domain.add":        operation((*Stores).addDomain),
+	"domain.change":     operation((*Stores).changeDomain),
 	"domain.list":       operation((*Stores).listDomains),
 	"domain.remove":     operation((*Stores).removeDomain),
 	"recipients.add":    operation((*Stores).addRecipients),

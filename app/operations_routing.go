@@ -10,6 +10,42 @@ import (
 	"github.com/postino-mail/postino/directory"
 )
 
+// DomainChange changes what is not nil. An empty CatchAll takes it away, an empty
+// Relay makes the domain one that is delivered here.
+type DomainChange struct {
+	Name      string
+	CatchAll  *string `json:",omitempty"`
+	Separator *string `json:",omitempty"`
+	Relay     *string `json:",omitempty"`
+}
+
+func (s *Stores) changeDomain(ctx context.Context, in DomainChange) (None, error) {
+	var catchAll postino.Address
+	var recipients directory.Recipients
+	var err error
+	if in.CatchAll != nil && *in.CatchAll != "" {
+		if catchAll, err = postino.ParseAddress(*in.CatchAll); err != nil {
+			return None{}, err
+		}
+	}
+	if in.Relay != nil && *in.Relay != "" {
+		if recipients, err = directory.ParseRecipients(*in.Relay); err != nil {
+			return None{}, err
+		}
+	}
+	return None{}, s.Directory.UpdateDomain(ctx, in.Name, func(d *directory.Domain) {
+		if in.CatchAll != nil {
+			d.CatchAll = catchAll
+		}
+		if in.Separator != nil {
+			d.Separator = *in.Separator
+		}
+		if in.Relay != nil {
+			d.Relay, d.Recipients = *in.Relay != "", recipients
+		}
+	})
+}
+
 // Recipients are listed recipients of a relay domain: to add or remove, or a
 // page of them in order.
 type Recipients struct {

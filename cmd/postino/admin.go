@@ -97,6 +97,7 @@ func dash(s string) string {
 
 type domainCmd struct {
 	Add        domainAddCmd    `cmd:"" help:"Add a domain."`
+	Change     domainChangeCmd `cmd:"" help:"Change a domain."`
 	List       domainListCmd   `cmd:"" help:"List the domains."`
 	Remove     domainRemoveCmd `cmd:"" help:"Remove a domain that has no users and aliases."`
 	Recipients recipientsCmd   `cmd:"" help:"Listed recipients of a relay domain: add, remove, list, import."`

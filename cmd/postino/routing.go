@@ -34,6 +34,38 @@ func (*domainAddCmd) Help() string {
 	return "Examples:\n\n  postino domain add example.org\n\n  postino domain add customer.example --relay --recipients list"
 }
 
+type domainChangeCmd struct {
+	store
+	Name       string  `arg:"" help:"Domain name."`
+	CatchAll   *string `help:"Deliver mail for unknown recipients to this address; none: refuse it." placeholder:"ADDRESS"`
+	Separator  *string `help:"Sub-addressing separator: + - _ = # or none." placeholder:"SIGN"`
+	Recipients *string `help:"Make it a relay domain, or change which of its recipients are taken: any, list, call-ahead." placeholder:"WAY" xor:"relay"`
+	Deliver    bool    `help:"Deliver its mail here, no longer pass it on." xor:"relay"`
+}
+
+// Help is shown below the flags.
+func (*domainChangeCmd) Help() string {
+	return "Example: postino domain change customer.example --recipients list"
+}
+
+func (c *domainChangeCmd) Run(e *env) error {
+	nothing := ""
+	change := app.DomainChange{Name: c.Name, CatchAll: c.CatchAll, Separator: c.Separator, Relay: c.Recipients}
+	if c.CatchAll != nil && *c.CatchAll == "none" {
+		change.CatchAll = &nothing
+	}
+	if c.Deliver {
+		change.Relay = &nothing
+	}
+	if change == (app.DomainChange{Name: c.Name}) {
+		return postino.E(postino.Invalid, "change domain", c.Name, fmt.Errorf("say what is to change"))
+	}
+	if err := c.call(e, "domain.change", change, nil); err != nil {
+		return err
+	}
+	return said(e, "domain %s changed", c.Name)
+}
+
 type recipientsCmd struct {
 	Add    recipientsAddCmd    `cmd:"" help:"Put addresses on the list."`
 	Remove recipientsRemoveCmd `cmd:"" help:"Take addresses off the list."`
