@@ -116,8 +116,14 @@ func TestBuilderRefuses(t *testing.T) {
 			b.Part()
 			b.Raw("message/rfc822", []byte("--=_"+strings.Repeat("0", 32)))
 		},
-		"base64 of a multipart":     func(b *Builder) { b.Body("multipart/mixed", strings.NewReader("")) },
-		"media type with a line":    func(b *Builder) { b.Body("a/b\r\nC: d", strings.NewReader("")) },
+		"base64 of a multipart":  func(b *Builder) { b.Body("multipart/mixed", strings.NewReader("")) },
+		"media type with a line": func(b *Builder) { b.Body("a/b\r\nC: d", strings.NewReader("")) },
+		"8-bit report in a 7-bit whole": func(b *Builder) {
+			b.opt.UTF8 = true
+			b.Multipart("report", "")
+			b.Part()
+			b.Report("message/global-delivery-status", []ReportField{{"A", "é"}})
+		},
 		"report with a broken name": func(b *Builder) { b.Report("message/delivery-status", []ReportField{{"A\nB", "x"}}) },
 	} {
 		b := NewBuilder(io.Discard, BuilderOptions{Rand: zeros{}})

@@ -26,8 +26,10 @@ func AutoSubmitted(header []byte) string {
 func keyword(value []byte) string {
 	s := strings.ToLower(uncomment(string(message.Unfold(value))))
 	s, _, _ = strings.Cut(s, ";")
-	s, _, _ = strings.Cut(strings.TrimSpace(s), " ")
-	return s
+	for word := range strings.FieldsSeq(s) {
+		return word
+	}
+	return ""
 }
 
 // uncomment takes the comments out of a structured value (RFC 5322 §3.2.2).

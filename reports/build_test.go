@@ -62,6 +62,7 @@ func samples() map[string]*DSN {
 	mixed := many(3, Failed, "5.2.2")
 	mixed.Rcpts = append(mixed.Rcpts,
 		DSNRcpt{Final: addr("eva", "example.net"), Action: Delivered, Status: "2.1.5"}, DSNRcpt{Final: addr("dan", "example.net"), Action: Relayed, Status: "2.1.9"},
+		DSNRcpt{Final: addr("ion", "example.net"), Action: Failed, Status: "5.4.1", RemoteMTA: "mx.example.net", Diagnostic: "connection refused"},
 		DSNRcpt{Final: addr("team", "example.net"), Action: Expanded, Status: "2.1.5"}, DSNRcpt{Final: addr("tom", "xn--caff-8oa.example"), Action: Failed, Status: "5.7.30"})
 	mixed.Headers = nil
 	return map[string]*DSN{"failed": failure(), "delayed": delayed, "mixed": mixed}
@@ -206,7 +207,10 @@ func TestSize(t *testing.T) {
 		"full without header": {failure(), func(d *DSN) {
 			d.Ret, d.Headers, d.Full = postino.DSNReturnHeaders, nil, strings.NewReader(original+"Hello\r\n")
 		}, 1, postino.DSNReturnHeaders},
-		"full of a success":  {many(1, Delivered, "2.0.0"), func(d *DSN) { d.Ret, d.Full = postino.DSNReturnFull, strings.NewReader(original+"Hello\r\n") }, 1, postino.DSNReturnHeaders},
+		"full of a success": {many(1, Delivered, "2.0.0"), func(d *DSN) { d.Ret, d.Full = postino.DSNReturnFull, strings.NewReader(original+"Hello\r\n") }, 1, postino.DSNReturnHeaders},
+		"success without header": {many(1, Delivered, "2.0.0"), func(d *DSN) {
+			d.Ret, d.Headers, d.Full = postino.DSNReturnFull, nil, strings.NewReader(original+"Hello\r\n")
+		}, 1, postino.DSNReturnHeaders},
 		"long header":        {failure(), func(d *DSN) { d.Headers = []byte(long) }, 1, postino.DSNReturnHeaders},
 		"long header, 8 bit": {failure(), func(d *DSN) { d.Headers = []byte(strings.ReplaceAll(long, "yyy", "\xe9\xe9\xe9")) }, 1, postino.DSNReturnHeaders},
 		"one long field":     {failure(), func(d *DSN) { d.Headers = []byte("A: " + strings.Repeat("x ", 50_000) + "\r\n\r\n") }, 1, postino.DSNReturnUnset},
@@ -380,6 +384,30 @@ func TestBuildRefuses(t *testing.T) {
 	d.Full, d.Ret = iotest.ErrReader(fail), postino.DSNReturnFull
 	if err := d.Build(io.Discard); !errors.Is(err, fail) {
 		t.Errorf("read error: %v", err)
+	}
+}
+
+// Fields that depend on others (RFC 3464 §2.3.9, RFC 3461 §6.3, RFC 6533 §3).
+func TestFields(t *testing.T) {
+	d := failure()
+	d.ReportingMTA, d.To, d.DeliverBy = "localhost", addr("postmaster", ""), day
+	d.Rcpts[0].WillRetryUntil, d.Rcpts[0].Original = day, "RFC822;böb@example.com"
+	d.Rcpts = append(d.Rcpts, DSNRcpt{Final: addr("a  b", "example.com"), Original: "no type", Action: Delayed, WillRetryUntil: day}, DSNRcpt{Original: "a b;c", Action: Relayed})
+	raw, _ := mustBuild(t, d)
+	status := string(message.Unfold(partOf(t, raw, 2)))
+	for _, want := range []string{
+		"Reporting-MTA: x-local-hostname; localhost", "Deliver-By-Date: Fri, 2 Jan", "Original-Recipient: utf-8; b\\x{F6}b@example.com",
+		`Final-Recipient: rfc822; "a\ \ b"@example.com`, "Status: 4.0.0", "Final-Recipient: rfc822; unknown", "Status: 2.0.0",
+	} {
+		if !strings.Contains(status, want) {
+			t.Errorf("no %s in\n%s", want, status)
+		}
+	}
+	if strings.Count(status, "Will-Retry-Until") != 1 || strings.Count(status, "Original-Recipient") != 1 {
+		t.Errorf("too much in\n%s", status)
+	}
+	if !bytes.Contains(raw, []byte("\r\nTo: postmaster@localhost\r\n")) {
+		t.Errorf("address in\n%s", raw)
 	}
 }
 

@@ -66,9 +66,8 @@ func (l *Limiter) Allow(sender postino.Address, d *DSN, now time.Time) (ok bool,
 	if l.total.full(now, l.o.Total) {
 		return false, "too many reports in an hour"
 	}
-	remote := l.o.Local == nil || !l.o.Local(sender.Domain)
 	domain := maphash.String(l.seed, sender.Domain)
-	if remote && l.domains.get(domain).full(now, l.o.PerDomain) {
+	if l.domains.get(domain).full(now, l.o.PerDomain) {
 		return false, "too many reports to " + sender.Domain + " in an hour"
 	}
 	fresh := len(d.Rcpts) == 0
@@ -81,7 +80,7 @@ func (l *Limiter) Allow(sender postino.Address, d *DSN, now time.Time) (ok bool,
 		return false, "the same report went to the sender before"
 	}
 	l.total.add(now, l.o.Total)
-	if remote {
+	if l.o.Local == nil || !l.o.Local(sender.Domain) {
 		l.domains.add(domain, now, l.o.PerDomain)
 	}
 	for i := range d.Rcpts {

@@ -2,10 +2,12 @@ package reports
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/postino-mail/postino"
@@ -320,6 +322,9 @@ func TestParseLimits(t *testing.T) {
 	}
 	if _, err := ParseDSN(strings.NewReader(raw), Limits{Bytes: int64(len(raw))}); err != nil {
 		t.Error(err)
+	}
+	if _, err := ParseDSN(iotest.ErrReader(errors.New("disk")), Limits{}); !postino.Is(err, postino.Transient) {
+		t.Errorf("read error: %v", err)
 	}
 	built, _ := mustBuild(t, many(100, Failed, "5.1.1"))
 	if d, err := ParseDSN(bytes.NewReader(built), Limits{Rcpts: 7}); err != nil || len(d.Rcpts) != 7 {

@@ -18,16 +18,21 @@ import (
 //go:embed texts/*.json
 var textFiles embed.FS
 
-// catalog reads the texts once; they are constant.
-var catalog = sync.OnceValue(func() *i18n.Bundle {
+// catalog makes a speaker of each language once; they are constant.
+var catalog = sync.OnceValue(func() (c struct {
+	speakers []speaker
+	matcher  language.Matcher
+}) {
 	b := i18n.NewBundle(language.English)
 	for _, tag := range languages() {
 		// The files are part of the program: TestTexts reads them all.
 		if _, err := b.LoadMessageFileFS(textFiles, "texts/"+tag.String()+".json"); err != nil {
 			panic(err)
 		}
+		c.speakers = append(c.speakers, speaker{tag.String(), i18n.NewLocalizer(b, tag.String())})
 	}
-	return b
+	c.matcher = language.NewMatcher(languages())
+	return c
 })
 
 // languages are those that texts exist in; the first is for everybody else.
@@ -35,7 +40,7 @@ func languages() []language.Tag {
 	return []language.Tag{language.English, language.Italian, language.Romanian}
 }
 
-// speaker says texts in one language.
+// speaker says texts in one language. It may be used by several goroutines.
 type speaker struct {
 	tag string
 	loc *i18n.Localizer
@@ -43,14 +48,19 @@ type speaker struct {
 
 // newSpeaker returns the speaker for a language tag, or for English.
 func newSpeaker(lang string) speaker {
-	tag := language.English
-	if len(lang) <= 35 { // RFC 5646 §4.4.1
-		if want, err := language.Parse(lang); err == nil {
-			_, i, _ := language.NewMatcher(languages()).Match(want)
-			tag = languages()[i]
+	c := catalog()
+	for _, s := range c.speakers {
+		if s.tag == lang {
+			return s
 		}
 	}
-	return speaker{tag.String(), i18n.NewLocalizer(catalog(), tag.String())}
+	if len(lang) <= 35 { // RFC 5646 §4.4.1
+		if tag, err := language.Parse(lang); err == nil {
+			_, i, _ := c.matcher.Match(tag)
+			return c.speakers[i]
+		}
+	}
+	return c.speakers[0]
 }
 
 // say returns a text; data fills its places.
@@ -75,7 +85,7 @@ func (s speaker) localize(c *i18n.LocalizeConfig) string {
 func (s speaker) date(t time.Time) string {
 	zone := "UTC"
 	if _, offset := t.Zone(); offset != 0 {
-		zone += strings.TrimSuffix(t.Format("-07:00"), ":00")
+		zone += strings.TrimSuffix(t.Format("-07:00"), ":00") // UTC+01, UTC-03:30
 	}
 	return s.say("date", map[string]string{
 		"Weekday": strings.Fields(s.say("weekdays", nil))[t.Weekday()],
@@ -211,16 +221,21 @@ func (w *writer) quote(g []*DSNRcpt) {
 		if len(said) == 3 || w.said == 0 {
 			break
 		}
-		words := clean(r.Diagnostic, 500)
-		if words == "" || slices.Contains(said, words) {
+		words, head := clean(r.Diagnostic, 500), w.say("words.own", nil)
+		host := clean(r.RemoteMTA, 255)
+		switch {
+		case words == "":
+			continue
+		case host != "" && replyCode(words) != "":
+			head = w.say("words", map[string]string{"Host": host})
+		case host != "":
+			words = host + ": " + words // what we found, not what it said
+		}
+		if slices.Contains(said, words) {
 			continue
 		}
 		said = append(said, words)
 		w.said--
-		head := w.say("words.own", nil)
-		if r.RemoteMTA != "" {
-			head = w.say("words", map[string]string{"Host": clean(r.RemoteMTA, 255)})
-		}
 		if head != last {
 			w.line("    ", head)
 			last = head

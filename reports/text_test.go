@@ -132,11 +132,18 @@ func TestStatusText(t *testing.T) {
 		{"450 4.7.1 greylisted", "", "The recipient's server asked us to come back later."},
 		{"250 2.0.0 ok", "", "The message was accepted."},
 		{"5.99.999", "", "The message was not accepted, without a reason that we know."},
-		{"connection refused", "en", ""}, {"", "en", ""}, {"5", "en", ""}, {"5.", "en", ""}, {"5.1", "", ""}, {"5.1.", "", ""}, {"5.1.1234", "", ""}, {"55.1.1", "", ""}, {"5.1.1x", "", ""}, {"999", "", ""},
+		{"connection refused", "en", ""}, {"", "en", ""}, {"5", "en", ""}, {"5.", "en", ""}, {"5.1", "", ""}, {"5.1.", "", ""}, {"5.1.1234", "", ""}, {"55.1.1", "", ""}, {"5.1.1x", "", ""}, {"999", "", ""}, {"550x", "", ""}, {"55", "", ""},
 	} {
 		if got := StatusText(tt.code, tt.lang); got != tt.want {
 			t.Errorf("%q %q: %q, want %q", tt.code, tt.lang, got, tt.want)
 		}
+	}
+}
+
+func BenchmarkStatusText(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		StatusText("550 5.1.1 no such user", "it")
 	}
 }
 
