@@ -107,7 +107,7 @@ func (c *Conn) authenticated(identity string) *Reply {
 	if identity == "" {
 		return c.authFailed("", errors.New("no identity"))
 	}
-	c.identity, c.idle, c.forward = identity, 0, nil
+	c.identity, c.idle, c.forward, c.owed = identity, 0, nil, 0
 	c.promote()
 	return replyAuthDone
 }

@@ -27,6 +27,8 @@ type post struct {
 	opts    MailOptions
 	rcpts   []postino.Recipient
 	content string
+	// What the connection said at Commit.
+	forward, identity, remote string
 }
 
 // fake is a Backend whose answers depend on local parts: "no" is refused,
@@ -261,7 +263,8 @@ func (t *fakeTx) Commit(ctx context.Context) (Accepted, error) {
 	f := t.s.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	t.post.content = t.buf.String()
+	c := t.s.c
+	t.post.content, t.post.forward, t.post.identity, t.post.remote = t.buf.String(), c.Forwarded().Name, c.Identity(), c.Remote().String()
 	f.posts = append(f.posts, t.post)
 	a := Accepted{ID: fmt.Sprint("id", len(f.posts))}
 	switch {

@@ -43,7 +43,6 @@ func (c *Conn) doMail(arg []byte, ascii bool) *Reply {
 		r = c.failed("mail", err)
 	}
 	if t != nil && r.success() {
-		c.owed = 0
 		c.tx = transaction{t: t, utf8: o.SMTPUTF8, binary: o.Body == postino.BodyBinaryMIME}
 		return r
 	}
