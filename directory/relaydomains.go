@@ -144,11 +144,13 @@ func (d *Directory) RelayRecipients(ctx context.Context, domain string, after po
 // ClearRelayRecipients empties the list of a domain, in several
 // transactions when it is long, and tells how many there were.
 func (d *Directory) ClearRelayRecipients(ctx context.Context, domain string) (int, error) {
+	var last postino.Address // the store is slow to pass over what was just removed
 	for n := 0; ; {
-		list, err := d.RelayRecipients(ctx, domain, postino.Address{}, MaxBatch)
+		list, err := d.RelayRecipients(ctx, domain, last, MaxBatch)
 		if err != nil || len(list) == 0 {
 			return n, err
 		}
+		last = list[len(list)-1]
 		changed, err := d.SetRelayRecipients(ctx, domain, list, false)
 		n += changed
 		if err != nil {

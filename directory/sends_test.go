@@ -113,16 +113,16 @@ func TestMergeOfWindows(t *testing.T) {
 		for range 60 {
 			slot += rapid.Int64Range(0, 3).Draw(t, "step")
 			w := rapid.SampledFrom([]*window{&a, &b}).Draw(t, "who")
-			w.advance(slot, hourSlots)
-			w.Counts[slot%hourSlots]++
-			one.advance(slot, hourSlots)
-			one.Counts[slot%hourSlots]++
+			w.advance(slot, hourShape)
+			w.add(1)
+			one.advance(slot, hourShape)
+			one.add(1)
 		}
 		for _, pair := range [][2]window{{a, b}, {b, a}} {
 			var m window
-			m.merge(&pair[0], hourSlots)
-			m.merge(&pair[1], hourSlots)
-			if m.advance(slot, hourSlots); m.sum() != one.sum() {
+			m.merge(&pair[0], hourShape)
+			m.merge(&pair[1], hourShape)
+			if m.advance(slot, hourShape); m.sum() != one.sum() {
 				t.Fatalf("merged %v, want %v", m, one)
 			}
 		}
@@ -131,12 +131,12 @@ func TestMergeOfWindows(t *testing.T) {
 
 func TestClockThatGoesBack(t *testing.T) {
 	var w window
-	w.advance(1000, hourSlots)
-	w.Counts[1000%hourSlots] = 5
-	if w.advance(998, hourSlots); w.sum() != 5 || w.Last != 1000 {
+	w.advance(1000, hourShape)
+	w.add(5)
+	if w.advance(998, hourShape); w.sum() != 5 || w.Last != 1000 {
 		t.Errorf("a little: %v", w)
 	}
-	if w.advance(10, hourSlots); w.sum() != 0 || w.Last != 10 {
+	if w.advance(400, hourShape); w.sum() != 0 || w.Last != 400 {
 		t.Errorf("far: %v", w)
 	}
 }

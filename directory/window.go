@@ -2,14 +2,21 @@ package directory
 
 import "time"
 
-// The windows that limits are about, in slots. One slot more than the window has is
-// counted, so that the limit holds for every 60 minutes and every 24 hours.
-const (
-	hourSlot  = 5 * time.Minute
-	hourSlots = 12 + 1
-	daySlot   = time.Hour
-	daySlots  = 24 + 1
+// shape is how a window counts. One slot more than the window is long is
+// counted, so that a limit holds for every 60 minutes and every 24 hours.
+type shape struct {
+	slot  time.Duration
+	slots int64
+}
+
+var (
+	hourShape = shape{5 * time.Minute, 12 + 1}
+	dayShape  = shape{time.Hour, 24 + 1}
 )
+
+// far is how far ahead the clock must have been for counts to be dropped that
+// would else stay for as long.
+const far = 48 * time.Hour
 
 // window counts events in the slots up to Last, which is a number of slots since
 // 1970. Counts is a ring: slot n is at n modulo its length.
@@ -19,20 +26,22 @@ type window struct {
 }
 
 // advance moves the window on to a slot. A clock that goes back a little changes
-// nothing; one that was far ahead must not keep the counts for ever.
-func (w *window) advance(slot int64, slots int) {
-	if len(w.Counts) != slots || w.Last < 0 || w.Last-slot > int64(slots) {
-		w.Last, w.Counts = slot, make([]uint32, slots)
+// nothing.
+func (w *window) advance(slot int64, s shape) {
+	if int64(len(w.Counts)) != s.slots || w.Last < 0 || w.Last-slot > int64(far/s.slot) {
+		w.Last, w.Counts = slot, make([]uint32, s.slots)
 	}
-	if slot-w.Last >= int64(slots) {
+	if slot-w.Last >= s.slots {
 		clear(w.Counts)
 	} else {
 		for n := w.Last + 1; n <= slot; n++ {
-			w.Counts[n%int64(slots)] = 0
+			w.Counts[n%s.slots] = 0
 		}
 	}
 	w.Last = max(w.Last, slot)
 }
+
+func (w *window) add(n int) { w.Counts[w.Last%int64(len(w.Counts))] += uint32(n) }
 
 func (w *window) sum() (n int) {
 	for _, c := range w.Counts {
@@ -42,13 +51,13 @@ func (w *window) sum() (n int) {
 }
 
 // merge adds the counts of another window.
-func (w *window) merge(o *window, slots int) {
-	if len(o.Counts) != slots {
+func (w *window) merge(o *window, s shape) {
+	if int64(len(o.Counts)) != s.slots || o.Last < 0 {
 		return
 	}
-	w.advance(o.Last, slots)
-	for n := max(0, w.Last-int64(slots)+1); n <= o.Last; n++ {
-		w.Counts[n%int64(slots)] += o.Counts[n%int64(slots)]
+	w.advance(o.Last, s)
+	for n := max(0, w.Last-s.slots+1); n <= o.Last; n++ {
+		w.Counts[n%s.slots] += o.Counts[n%s.slots]
 	}
 }
 
@@ -56,16 +65,17 @@ func (w *window) merge(o *window, slots int) {
 type tallies struct{ Hour, Day window }
 
 func (t *tallies) advance(now time.Time) {
-	t.Hour.advance(max(0, now.Unix()/int64(hourSlot/time.Second)), hourSlots)
-	t.Day.advance(max(0, now.Unix()/int64(daySlot/time.Second)), daySlots)
+	slot := func(s shape) int64 { return max(0, now.Unix()/int64(s.slot/time.Second)) }
+	t.Hour.advance(slot(hourShape), hourShape)
+	t.Day.advance(slot(dayShape), dayShape)
 }
 
 func (t *tallies) add(n int) {
-	t.Hour.Counts[t.Hour.Last%hourSlots] += uint32(n)
-	t.Day.Counts[t.Day.Last%daySlots] += uint32(n)
+	t.Hour.add(n)
+	t.Day.add(n)
 }
 
 func (t *tallies) merge(o *tallies) {
-	t.Hour.merge(&o.Hour, hourSlots)
-	t.Day.merge(&o.Day, daySlots)
+	t.Hour.merge(&o.Hour, hourShape)
+	t.Day.merge(&o.Day, dayShape)
 }
