@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/sasl"
 )
 
 // TestClientEveryReplyAtEveryStage shows the outcome of each recipient and
@@ -291,6 +292,63 @@ func TestClientNotOffered(t *testing.T) {
 	}
 }
 
+// TestClientParameters shows that what is offered and asked is said, and nothing
+// else.
+func TestClientParameters(t *testing.T) {
+	const all = "PIPELINING,SIZE,DSN,8BITMIME,SMTPUTF8,BINARYMIME,DELIVERBY 60,MT-PRIORITY,RRVS,AUTH PLAIN"
+	utf8 := func(m *Mail) { m.Envelope.From.Local, m.Envelope.Rcpts[0].ORcpt = "\u00f6", "utf-8;\u00e4+@b" }
+	by := func(m *Mail) { m.Envelope.DeliverBy = time.Now().Add(time.Hour + time.Second/2) }
+	for _, k := range []struct {
+		caps       string
+		change     func(m *Mail)
+		mail, rcpt string
+	}{
+		{all, func(*Mail) {}, " SIZE=3", ""},
+		{"SIZE,PIPELINING", func(m *Mail) { m.Size = 0 }, "", ""},
+		{all, func(m *Mail) { m.Has8Bit = true }, " SIZE=3 BODY=8BITMIME", ""},
+		{all, func(m *Mail) { m.Envelope.Body, m.Envelope.SMTPUTF8 = postino.Body7Bit, true }, " SIZE=3 BODY=7BIT", ""},
+		{all, func(m *Mail) { m.Has8Bit, m.Envelope.SMTPUTF8 = true, true }, " SIZE=3 BODY=8BITMIME SMTPUTF8", ""},
+		{all, func(m *Mail) { m.HasUTF8Header = true }, " SIZE=3 BODY=8BITMIME SMTPUTF8", ""},
+		{all, func(m *Mail) { m.Envelope.Priority = -3 }, " SIZE=3 MT-PRIORITY=-3", ""},
+		{"8BITMIME", func(m *Mail) { m.Envelope.Priority, m.Envelope.EnvID = 3, "x" }, "", ""},
+		{all, func(m *Mail) { m.Envelope.EnvID, m.Envelope.Ret = "x=\r\n", postino.DSNReturnFull }, " SIZE=3 RET=FULL", ""},
+		{all, func(m *Mail) { m.Auth = new(postino.Address) }, " SIZE=3 AUTH=<>", ""},
+		{all, by, " SIZE=3 BY=3600;N", ""},
+		{all, func(m *Mail) { by(m); m.Envelope.DeliverByReturn, m.Envelope.DeliverByTrace = true, true }, " SIZE=3 BY=3600;RT", ""},
+		{"DSN", by, "", " NOTIFY=FAILURE,DELAY"},
+		{"DSN", func(m *Mail) { by(m); m.Envelope.Rcpts[0].Notify = postino.DSNNever }, "", " NOTIFY=NEVER"},
+		{"DSN", func(m *Mail) { by(m); m.Envelope.Rcpts[0].Notify = postino.DSNSuccess }, "", " NOTIFY=SUCCESS,DELAY"},
+		{"DSN,SMTPUTF8,8BITMIME", utf8, " SMTPUTF8", " ORCPT=utf-8;\u00e4\\x{2B}@b"},
+		{"DSN", func(m *Mail) { utf8(m); m.Envelope.From.Local = "from" }, "", " ORCPT=utf-8;\\x{E4}\\x{2B}@b"},
+		{"DSN", func(m *Mail) { m.Envelope.Rcpts[0].ORcpt = "rfc822;a=\u00e4" }, "", ""},
+		{all, func(m *Mail) { m.Envelope.Rcpts[0].ValidSince = time.Unix(0, 5) }, " SIZE=3", " RRVS=1970-01-01T00:00:00Z"},
+		{"DSN", func(m *Mail) {
+			m.Envelope.Rcpts[0].ValidSince, m.Envelope.Rcpts[0].ValidSinceContinue = time.Unix(0, 5), true
+		}, "", ""},
+		{"DSN", func(m *Mail) { m.Envelope.From, m.Envelope.RequireTLS = postino.Address{}, true }, "", ""},
+	} {
+		s := &stub{caps: k.caps}
+		c, done := s.connect(t, ClientOptions{})
+		m := letter("x\r\n", "a")
+		k.change(m)
+		res, err := c.Send(context.Background(), m)
+		mail := "MAIL FROM:<" + m.Envelope.From.String() + ">" + k.mail
+		if err != nil || !res.Final(0).Success() || s.heard[1] != mail || s.heard[2] != "RCPT TO:<a@example.net>"+k.rcpt {
+			t.Errorf("%s: %+v %v\n got %q\nwant %q %q", k.caps, res, err, s.heard, mail, k.rcpt)
+		}
+		done()
+	}
+	// Without RRVS a recipient who wants it is not offered (RFC 7293 §5.1.1).
+	s := &stub{caps: "DSN"}
+	c, done := s.connect(t, ClientOptions{})
+	defer done()
+	m := letter("x\r\n", "a")
+	m.Envelope.Rcpts[0].ValidSince = time.Unix(0, 0)
+	if res, err := c.Send(context.Background(), m); err != nil || res.Final(0).Enhanced != "5.7.19" || s.commands() != "EHLO" {
+		t.Error(res, err)
+	}
+}
+
 // TestClientDamagedContent never ends a message that is not what it should be.
 func TestClientDamagedContent(t *testing.T) {
 	for _, p := range profiles {
@@ -340,6 +398,10 @@ func TestClientTimeouts(t *testing.T) {
 	}{
 		{"greeting", 300 * time.Second, nil},
 		{"EHLO", 300 * time.Second, nil},
+		{"STARTTLS", 120 * time.Second, func(c *Client, ctx context.Context) error { return c.StartTLS(ctx, clientTLS()) }},
+		{"AUTH", 300 * time.Second, func(c *Client, ctx context.Context) error {
+			return c.Auth(ctx, sasl.PlainClient("", "tim", "secret"))
+		}},
 		{"MAIL", 300 * time.Second, send},
 		{"RCPT", 300 * time.Second, send},
 		{"DATA", 120 * time.Second, send},
@@ -349,7 +411,7 @@ func TestClientTimeouts(t *testing.T) {
 	} {
 		for _, mode := range []string{"timeout", "deadline", "cancel"} {
 			inBubble(t, c.key+" "+mode, func(t *testing.T) {
-				s := &stub{caps: "8BITMIME", say: map[string]string{c.key: "hang"}}
+				s := &stub{caps: "AUTH PLAIN,STARTTLS", say: map[string]string{c.key: "hang"}}
 				cc, sc := pipe()
 				go s.serve(sc)
 				ctx, cancel := context.WithCancel(context.Background())
@@ -364,7 +426,7 @@ func TestClientTimeouts(t *testing.T) {
 				}
 				defer cancel()
 				begin := time.Now()
-				cl, err := NewClient(ctx, cc, ClientOptions{Name: "x.example"})
+				cl, err := NewClient(ctx, cc, ClientOptions{Name: "x.example", AuthInsecure: true})
 				if c.do != nil {
 					if err != nil {
 						t.Fatal(err)
@@ -381,6 +443,21 @@ func TestClientTimeouts(t *testing.T) {
 			})
 		}
 	}
+	inBubble(t, "handshake", func(t *testing.T) { // a peer that says go and then nothing
+		s := &stub{caps: "STARTTLS", say: map[string]string{"STARTTLS": "220 go\r\n"}}
+		s.after = func(nc net.Conn, verb string) net.Conn {
+			if verb == "STARTTLS" {
+				io.Copy(io.Discard, nc)
+			}
+			return nil
+		}
+		c, done := s.connect(t, ClientOptions{})
+		defer done()
+		begin := time.Now()
+		if e := clientError(t, c.StartTLS(t.Context(), clientTLS())); e.Stage != StageTLS || time.Since(begin) != 120*time.Second || c.Usable() {
+			t.Fatal(e, time.Since(begin))
+		}
+	})
 	inBubble(t, "drops", func(t *testing.T) { // a reply that comes in drops has the time of one reply
 		cc, sc := pipe()
 		defer time.Sleep(2 * time.Minute) // until the server has noticed
