@@ -29,6 +29,7 @@ type post struct {
 	content string
 	// What the connection said at Commit.
 	forward, identity, remote string
+	said                      int // recipients with success
 }
 
 // fake is a Backend whose answers depend on local parts: "no" is refused,
@@ -282,6 +283,16 @@ func (t *fakeTx) Commit(ctx context.Context) (Accepted, error) {
 			}
 		}
 	}
+	said := len(t.post.rcpts)
+	if a.Results != nil {
+		said = 0
+		for _, err := range a.Results[:len(t.post.rcpts)] {
+			if err == nil && len(a.Results) == len(t.post.rcpts) {
+				said++
+			}
+		}
+	}
+	f.posts[len(f.posts)-1].said = said
 	return a, nil
 }
 

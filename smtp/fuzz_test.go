@@ -4,9 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
+	"fmt"
 	"io"
+	"net/netip"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postino-mail/postino"
 )
@@ -21,13 +27,19 @@ func FuzzSession(f *testing.F) {
 		"HELO x\r\nAUTH LOGIN\r\nVRFY a\r\nEXPN b\r\nHELP\r\nNOOP\r\nSTARTTLS\r\n",
 		"EHLO x\r\nAUTH LOGIN\r\ndGlt\r\ndGlt\r\nAUTH PLAIN =\r\nAUTH PLAIN\r\n*\r\n",
 		"EHLO x\r\nMAIL FROM:<\xc3\xa4@example.org> SMTPUTF8 RET=FULL ENVID=a+2Bb AUTH=<>\r\nRCPT TO:<b@example.org> ORCPT=utf-8;\\x{F6}@b\r\n",
+		"EHLO x\r\nAUTH PLAIN AHRpbQB0aW0=\r\nMAIL FROM:<a@example.org> BY=600;R HOLDFOR=5 MT-PRIORITY=3 SOLICIT=org.example:X\r\nRCPT TO:<b@example.org> RRVS=2014-04-03T23:01:00Z;C\r\nBURL imap://x\r\nBDAT 2 LAST\r\n\r\n",
+		"EHLO x\r\nXFORWARD NAME=a.example ADDR=IPV6:2001:db8::1 SOURCE=LOCAL\r\nXCLIENT ADDR=198.51.100.7 HELO=h LOGIN=tim PROTO=ESMTP\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nBURL imap://short LAST\r\nETRN @a.example\r\n",
+		"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<full@example.org>\r\nRCPT TO:<b@example.org>\r\nBDAT 1\r\nxBDAT 2 LAST\r\n\r\nMAIL FROM:<>\r\nRCPT TO:<miscount@example.org>\r\nDATA\r\n.\r\n",
+		"PROXY TCP4 198.51.100.7 192.0.2.1 1234 25\r\nEHLO x\r\nQUIT\r\n", proxy2(0x21, 0x11, tcp4) + "EHLO x\r\nXCLIENT NAME=[UNAVAILABLE]\r\n",
 		"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\r\n", "EHLO x\nQUIT\n",
 		"EHLO x\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n\n.\r\n.\r\n",
 	} {
-		f.Add([]byte(seed), uint8(0), uint8(255))
-		f.Add([]byte(seed), uint8(255), uint8(7))
+		for _, flags := range []uint16{0, 255, 0x7ff} {
+			f.Add([]byte(seed), flags, uint8(255))
+			f.Add([]byte(seed), flags, uint8(7))
+		}
 	}
-	f.Fuzz(func(t *testing.T, in []byte, flags, piece uint8) {
+	f.Fuzz(func(t *testing.T, in []byte, flags uint16, piece uint8) {
 		if len(in) > 64<<10 {
 			return // what a pipe holds both ways
 		}
@@ -38,7 +50,9 @@ func FuzzSession(f *testing.F) {
 		}
 		b := &fake{login: "tim"}
 		s := NewServer(Options{Hostname: "mx.example.org", Backend: b, AuthInsecure: flags&1 != 0, LaxPipelining: flags&2 != 0, DSN: flags&4 != 0,
-			BinaryMIME: flags&8 != 0, Normalise: flags&16 != 0, RequireTLS: flags&32 != 0, Limits: Limits{MessageBytes: 1 << 12, ErrorDelay: 1}})
+			BinaryMIME: flags&8 != 0, Normalise: flags&16 != 0, RequireTLS: flags&32 != 0, Limits: Limits{MessageBytes: 1 << 12, ErrorDelay: 1},
+			DeliverBy: flags&64 != 0, Priority: flags&64 != 0, NoSoliciting: []string{"a"}, RRVS: flags&64 != 0, FutureRelease: time.Duration(flags&64) * time.Hour,
+			ETRN: flags&128 != 0, BURL: flags&128 != 0, XClient: listed(flags&256 != 0), XForward: listed(flags&256 != 0), LMTP: flags&512 != 0, Proxies: listed(flags&1024 != 0)})
 		cc, sc := pipe()
 		done := make(chan struct{})
 		go func() {
@@ -75,11 +89,18 @@ func FuzzSession(f *testing.F) {
 			if strings.HasPrefix(line, "250 2.0.0 Queued") {
 				accepted++
 			}
-			if strings.HasPrefix(line, "421 4.3.0 Local") && !bytes.Contains(in, []byte("odd")) {
+			asked := bytes.Contains(in, []byte("odd")) || bytes.Contains(in, []byte("yes")) || bytes.Contains(in, []byte("ok251"))
+			if strings.HasPrefix(line, "421 4.3.0 Local") && !asked {
 				t.Fatalf("a panic: %q", out)
 			}
 		}
-		if accepted != len(b.posts) {
+		said := 0
+		for i := range b.posts {
+			if said++; s.opts.LMTP {
+				said += b.posts[i].said - 1
+			}
+		}
+		if accepted != said {
 			t.Fatalf("%d times 250, %d messages: %q", accepted, len(b.posts), out)
 		}
 		for _, p := range b.posts {
@@ -97,24 +118,158 @@ func FuzzParams(f *testing.F) {
 		" NOTIFY=NEVER", " ORCPT=utf-8;\\x{1F600}a", " X", " =", " SIZE=", " size=00000000000000000001"} {
 		f.Add(s)
 	}
-	all := extensions{dsn: true, binary: true, auth: true, size: 1 << 30}
 	f.Fuzz(func(t *testing.T, s string) {
 		var o MailOptions
-		if parseMailParams(s, &all, &o) == nil {
-			if o.Size < 0 || o.Size > all.size || len(o.EnvID) > 100 || !isPrintable(o.EnvID) {
+		if parseMailParams(s, everything(), &o) == nil {
+			if o.Size < 0 || o.Size > 1<<30 || len(o.EnvID) > 100 || !isPrintable(o.EnvID) {
 				t.Fatalf("%q gave %+v", s, o)
 			}
 			if again, ok := decodeXtext(xtext(o.EnvID)); o.EnvID != "" && (!ok || again != o.EnvID) {
 				t.Fatalf("%q does not survive xtext", o.EnvID)
 			}
 		}
+		if o := termsOf(s); o != nil {
+			again := termsOf(appendTerms(o))
+			if again == nil || !reflect.DeepEqual(again.Terms, o.Terms) || !slices.Equal(again.Solicit, o.Solicit) {
+				t.Fatalf("%q gave %+v, written %q and read %+v", s, o, appendTerms(o), again)
+			}
+			if !o.HoldUntil.IsZero() && (o.HoldUntil.Before(noon) || o.HoldUntil.After(noon.Add(24*time.Hour)) || !o.DeliverBy.IsZero() && o.HoldUntil.After(o.DeliverBy)) ||
+				o.DeliverByReturn && o.DeliverBy.Before(noon.Add(10*time.Minute)) || o.Priority < -9 || o.Priority > 9 {
+				t.Fatalf("%q gave %+v", s, o)
+			}
+		}
 		var r postino.Recipient
-		if parseRcptParams(s, &all, &r) == nil {
+		if parseRcptParams(s, everything(), &r) == nil {
 			if r.Notify&postino.DSNNever != 0 && r.Notify != postino.DSNNever || strings.ContainsAny(r.ORcpt, "\r\n\x00") || len(r.ORcpt) > 500 {
 				t.Fatalf("%q gave %+v", s, r)
 			}
 		}
 	})
+}
+
+// termsOf reads parameters of MAIL; nil when they are refused.
+func termsOf(s string) *MailOptions {
+	var o MailOptions
+	if parseMailParams(s, everything(), &o) != nil {
+		return nil
+	}
+	return &o
+}
+
+// appendTerms writes terms as parameters of MAIL.
+func appendTerms(o *MailOptions) string {
+	s := ""
+	if o.RequireTLS {
+		s += " REQUIRETLS"
+	}
+	if !o.HoldUntil.IsZero() {
+		s += " HOLDUNTIL=" + o.HoldUntil.Format(time.RFC3339Nano)
+	}
+	if !o.DeliverBy.IsZero() {
+		mode := map[bool]string{false: "N", true: "R"}[o.DeliverByReturn] + map[bool]string{true: "T"}[o.DeliverByTrace]
+		s += fmt.Sprintf(" BY=%d;%s", o.DeliverBy.Sub(noon)/time.Second, mode)
+	}
+	if o.Priority != 0 {
+		s += fmt.Sprintf(" MT-PRIORITY=%d", o.Priority)
+	}
+	if o.Solicit != nil {
+		s += " SOLICIT=" + strings.Join(o.Solicit, ",")
+	}
+	return s
+}
+
+// listed is a list of peers that has all or none.
+func listed(yes bool) func(netip.Addr) bool { return func(netip.Addr) bool { return yes } }
+
+// FuzzProxy shows that a header is read the same whatever follows it, that no
+// part of one is taken for the whole, and that what was read, written as version
+// 2, is read again.
+func FuzzProxy(f *testing.F) {
+	for _, s := range []string{"PROXY TCP4 198.51.100.7 192.0.2.1 1234 25\r\nEHLO x\r\n", "PROXY TCP6 2001:db8::7 ::1 1 2\r\n", "PROXY UNKNOWN a b\r\n", "PROXY ", "\r\n\r\n",
+		proxy2(0x21, 0x11, tcp4), proxy2(0x20, 0, "x"), proxy2(0x21, 0x21, strings.Repeat(tcp4, 3)), proxy2(0x21, 0x31, strings.Repeat("x", 216)), proxy2(0x21, 0, "")} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		p, n, err := parseProxy(in)
+		if err != nil || n == 0 {
+			if n != 0 && err == nil || p.src.IsValid() && err == nil {
+				t.Fatalf("%q: %+v, %d, %v", in, p, n, err)
+			}
+			return
+		}
+		if n > len(in) || n > maxProxyHeader || p.src.IsValid() != p.dst.IsValid() || p.local && p.src.IsValid() || p.src.Addr().Zone() != "" {
+			t.Fatalf("%q: %+v, %d", in, p, n)
+		}
+		for _, part := range [][]byte{in[:n-1], in[:n/2]} {
+			if _, k, err := parseProxy(part); k != 0 || err != nil {
+				t.Fatalf("%q: %d, %v", part, k, err)
+			}
+		}
+		if again, k, err := parseProxy(append(bytes.Clone(in[:n]), "more"...)); again != p || k != n || err != nil {
+			t.Fatalf("%q: %+v, %+v, %d, %v", in, p, again, k, err)
+		}
+		if !p.src.IsValid() || p.src.Addr().Is4() != p.dst.Addr().Is4() {
+			return
+		}
+		body, family := slices.Concat(p.src.Addr().AsSlice(), p.dst.Addr().AsSlice()), byte(0x11)
+		if p.src.Addr().Is6() {
+			family = 0x21
+		}
+		body = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(body, p.src.Port()), p.dst.Port())
+		if again, _, err := parseProxy([]byte(proxy2(0x21, family, string(body)))); again != p || err != nil {
+			t.Fatalf("%q: %+v, %+v, %v", in, p, again, err)
+		}
+	})
+}
+
+// FuzzOrigin shows that what a peer tells is clean, and reads the same when
+// written again.
+func FuzzOrigin(f *testing.F) {
+	for _, s := range []string{"NAME=a.example ADDR=IPV6:2001:db8::1 PORT=25 PROTO=ESMTP HELO=x LOGIN=tim+40b DESTADDR=192.0.2.1 DESTPORT=1", "NAME=[TEMPUNAVAIL] ADDR=[UNAVAILABLE]",
+		"IDENT=x SOURCE=LOCAL", "ADDR=IPV6:::ffff:192.0.2.1", "NAME=a+0A", "NAME=", " "} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, names := range []string{xclientNames, xforwardNames} {
+			var o, again Origin
+			if !parseOrigin(s, names, &o) {
+				continue
+			}
+			for _, text := range []string{o.Name, o.Hello, o.Login, o.Ident} {
+				if !isPrintable(text) || strings.Contains(text, " ") || len(text) > 255 {
+					t.Fatalf("%q gave %+v", s, o)
+				}
+			}
+			if !parseOrigin(writeOrigin(&o), xclientNames+" "+xforwardNames, &again) || again != o {
+				t.Fatalf("%q gave %+v, written %q and read %+v", s, o, writeOrigin(&o), again)
+			}
+		}
+	})
+}
+
+// writeOrigin writes all attributes of o.
+func writeOrigin(o *Origin) string {
+	text := func(s string) string {
+		if s == "" {
+			return "[UNAVAILABLE]"
+		}
+		return xtext(s)
+	}
+	ip := func(a netip.Addr) string {
+		switch {
+		case !a.IsValid():
+			return "[UNAVAILABLE]"
+		case a.Is6():
+			return "IPV6:" + a.String()
+		}
+		return a.String()
+	}
+	name := text(o.Name)
+	if o.NameLater {
+		name = "[TEMPUNAVAIL]"
+	}
+	return fmt.Sprintf("NAME=%s ADDR=%s PORT=%d PROTO=%s HELO=%s LOGIN=%s DESTADDR=%s DESTPORT=%d IDENT=%s SOURCE=%s", name, ip(o.Addr), o.Port,
+		map[bool]string{false: "SMTP", true: "ESMTP"}[o.ESMTP], text(o.Hello), text(o.Login), ip(o.Dest.Addr()), o.Dest.Port(), text(o.Ident), map[bool]string{false: "REMOTE", true: "LOCAL"}[o.Local])
 }
 
 func isPrintable(s string) bool {

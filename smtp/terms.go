@@ -147,7 +147,7 @@ func readValidSince(v string, _ *extensions, to *postino.Recipient) *Reply {
 	if !good || fraction || more && !strings.EqualFold(action, "C") && !strings.EqualFold(action, "R") {
 		return replyParamSyntax
 	}
-	to.ValidSince = t
+	to.ValidSince, to.ValidSinceContinue = t, strings.EqualFold(action, "C")
 	return nil
 }
 
