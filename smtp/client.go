@@ -296,7 +296,7 @@ func (c *Client) Reset(ctx context.Context) error {
 		return err
 	}
 	if !r.Success() {
-		return c.fail(StageReset, &r, nil)
+		return c.odd(StageReset, r)
 	}
 	c.owed = false
 	return nil
@@ -451,8 +451,8 @@ func (c *Client) hear(at Stage, d time.Duration) (Reply, error) {
 	return r, nil
 }
 
-// odd is a reply of a class that cannot come here: both sides disagree on what
-// is being talked about.
+// odd is a reply that cannot come here: both sides disagree on what is being
+// talked about, so that it must not decide about any message.
 func (c *Client) odd(at Stage, r Reply) error {
 	return c.fail(at, nil, fmt.Errorf("%w: unexpected %d", ErrMalformed, r.Code))
 }

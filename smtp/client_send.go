@@ -355,11 +355,12 @@ func (t *sending) hearEnvelope(owed bool) error {
 	return nil
 }
 
-// reset takes the reply to RSET, which no server may refuse (RFC 5321 §4.1.1.5).
+// reset takes the reply to RSET, which no server may refuse (RFC 5321 §4.1.1.5):
+// a refusal says nothing about the message.
 func (t *sending) reset(r Reply, err error) error {
 	t.res.Stage = StageReset
 	if err == nil && !r.Success() {
-		err = t.c.fail(StageReset, &r, nil)
+		err = t.c.odd(StageReset, r)
 	}
 	return err
 }

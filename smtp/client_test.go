@@ -168,6 +168,22 @@ func TestClientNobodyAccepted(t *testing.T) {
 	}
 }
 
+// TestClientResetRefused: no mail comes back because a server does not know RSET.
+func TestClientResetRefused(t *testing.T) {
+	for _, caps := range []string{"PIPELINING", "8BITMIME"} {
+		s := &stub{caps: caps, say: map[string]string{"MAIL": "450 4.7.1 wait\r\n", "RSET": "502 5.5.1 what?\r\n"}}
+		c, done := s.connect(t, ClientOptions{})
+		defer done()
+		if res, err := c.Send(context.Background(), letter("x\r\n", "a")); err != nil || res.Final(0).Code != 450 {
+			t.Fatal(res, err)
+		}
+		res, err := c.Send(context.Background(), letter("x\r\n", "a"))
+		if e := clientError(t, err); e.Permanent() || e.Stage != StageReset || res.Final(0).Code != 0 || res.Unknown {
+			t.Fatal(res, e)
+		}
+	}
+}
+
 // TestClientContent shows line ends and dots (SC1), whatever the pieces.
 func TestClientContent(t *testing.T) {
 	for in, want := range map[string]string{
