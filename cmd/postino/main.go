@@ -28,17 +28,16 @@ const (
 
 // cli is the command line.
 type cli struct {
-	Dev      devCmd      `cmd:"" help:"Run a whole mail system on loopback: any sender, any recipient, any login."`
-	Serve    serveCmd    `cmd:"" help:"Run the server."`
-	Setup    setupCmd    `cmd:"" help:"Write a configuration, create the first domain and user, print the DNS records."`
-	User     userCmd     `cmd:"" help:"Users: add, list, remove, passwd, app-password, limits, delegate."`
-	Domain   domainCmd   `cmd:"" help:"Domains: add, change, list, remove, recipients."`
-	Alias    aliasCmd    `cmd:"" help:"Aliases: add, list, remove."`
-	Route    routeCmd    `cmd:"" help:"Routes of mail that is not delivered here: add, list, show, remove, test."`
-	Trace    traceCmd    `cmd:"" help:"Tell the story of a message: what was decided, when, by which rule."`
-	Config   configCmd   `cmd:"" help:"Configuration file: check."`
-	Sendmail sendmailCmd `cmd:"" passthrough:"" help:"Take a message from a program, as sendmail(8) does; also under the names sendmail, mailq and newaliases."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Dev     devCmd     `cmd:"" help:"Run a whole mail system on loopback: any sender, any recipient, any login."`
+	Serve   serveCmd   `cmd:"" help:"Run the server."`
+	Setup   setupCmd   `cmd:"" help:"Write a configuration, create the first domain and user, print the DNS records."`
+	User    userCmd    `cmd:"" help:"Users: add, list, remove, passwd, app-password, limits, delegate."`
+	Domain  domainCmd  `cmd:"" help:"Domains: add, change, list, remove, recipients."`
+	Alias   aliasCmd   `cmd:"" help:"Aliases: add, list, remove."`
+	Route   routeCmd   `cmd:"" help:"Routes of mail that is not delivered here: add, list, show, remove, test."`
+	Trace   traceCmd   `cmd:"" help:"Tell the story of a message: what was decided, when, by which rule."`
+	Config  configCmd  `cmd:"" help:"Configuration file: check."`
+	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
 // env is what commands get from the outside.
