@@ -50,11 +50,7 @@ type env struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr}
-	if args, ok := sendmailByName(os.Args[0], os.Args[1:]); ok {
-		os.Exit(runSendmail(e, args))
-	}
-	os.Exit(run(e, os.Args[1:]))
+	os.Exit(run(&env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:]))
 }
 
 // run carries out one command line and returns the exit code.
@@ -95,10 +91,6 @@ func run(e *env, args []string) int {
 
 // exitCode maps the class of an error.
 func exitCode(err error) int {
-	var own exitError
-	if errors.As(err, &own) {
-		return own.code
-	}
 	var bad configError
 	if errors.As(err, &bad) {
 		return exitConfig
