@@ -39,13 +39,18 @@ func (c *Conn) doBurl(arg []byte) *Reply {
 	if failure == replyNeedMail || failure == replyNeedRcpt {
 		return failure
 	}
+	had := c.tx.size
 	if failure == nil {
 		failure = c.fetch(string(url))
 	}
-	if failure != nil {
+	switch {
+	case failure != nil && c.tx.open():
 		return c.spoil(failure)
+	case failure != nil:
+		return failure
+	case c.tx.size > had:
+		c.idle = 0
 	}
-	c.idle = 0
 	return c.endPiece(nil, last, 1)
 }
 

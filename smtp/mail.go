@@ -88,9 +88,11 @@ func (c *Conn) doRcpt(arg []byte, ascii bool) *Reply {
 	if err != nil || to.Address.IsNull() {
 		return replyBadRcpt
 	}
-	ext := c.announced()
-	if r := parseRcptParams(params, &ext, &to); r != nil {
-		return r
+	if params != "" {
+		ext := c.announced()
+		if r := parseRcptParams(params, &ext, &to); r != nil {
+			return r
+		}
 	}
 	if c.tx.rcpts >= c.srv.lim.Recipients {
 		return replyTooManyRcpt // RFC 5321 §4.5.3.1.10

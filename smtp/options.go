@@ -106,7 +106,7 @@ type Limits struct {
 	Transactions int   // MAIL commands per session (SS15): 1,000
 
 	CommandLine  int // longest line of most commands, octets with CRLF (SS7): 1,000
-	EnvelopeLine int // of MAIL and RCPT: 4,096
+	EnvelopeLine int // of MAIL, RCPT, BURL, XCLIENT and XFORWARD: 4,096
 	AuthLine     int // of AUTH and its responses: 12,288
 	TextLine     int // longest line of content (SS8): 64 KiB
 	Discard      int // read and thrown away after an error before the drop (SS5): 1 MiB

@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,80 +60,105 @@ func nextParam(s string) (key, value, rest string, more, ok bool) {
 	return key, value, rest, true, true
 }
 
-// param is a parameter of MAIL or RCPT, read into a T.
-type param[T any] struct {
-	keyword   string
-	announced func(*extensions) bool // nil: always
-	// read takes the value, "" when there is none, and says what is wrong with it.
-	read func(value string, ext *extensions, to *T) *Reply
-}
-
-// mailParams are the parameters of MAIL.
-var mailParams = [...]param[MailOptions]{
-	{"SIZE", nil, readSize},
-	{"BODY", nil, readBody},
-	{"SMTPUTF8", nil, func(v string, _ *extensions, o *MailOptions) *Reply { return readFlag(v, &o.SMTPUTF8) }},
-	{"RET", hasDSN, readRet},
-	{"ENVID", hasDSN, readEnvID},
-	{"AUTH", func(x *extensions) bool { return x.auth }, readSubmitter},
-	{"REQUIRETLS", func(x *extensions) bool { return x.requireTLS }, func(v string, _ *extensions, o *MailOptions) *Reply { return readFlag(v, &o.RequireTLS) }},
-	{"HOLDFOR", hasHold, readHoldFor},
-	{"HOLDUNTIL", hasHold, readHoldUntil},
-	{"BY", func(x *extensions) bool { return x.deliverBy }, readDeliverBy},
-	{"MT-PRIORITY", func(x *extensions) bool { return x.priority }, readPriority},
-	{"SOLICIT", func(x *extensions) bool { return x.solicit }, readSolicit},
-}
-
-// rcptParams are the parameters of RCPT.
-var rcptParams = [...]param[postino.Recipient]{
-	{"NOTIFY", hasDSN, readNotify},
-	{"ORCPT", hasDSN, readORcpt},
-	{"RRVS", func(x *extensions) bool { return x.rrvs }, readValidSince},
-}
-
-func hasDSN(x *extensions) bool  { return x.dsn }
-func hasHold(x *extensions) bool { return x.holdFor > 0 }
-
-// parseMailParams reads what follows the path of MAIL; nil is success.
+// parseMailParams reads what follows the path of MAIL; nil is success. (It and
+// parseRcptParams call no function by its value: what they fill stays on the
+// stack.)
 func parseMailParams(s string, ext *extensions, o *MailOptions) *Reply {
-	if r := parseParams(s, mailParams[:], ext, o); r != nil {
-		return r
+	for seen := uint32(0); ; {
+		key, value, rest, more, ok := nextParam(s)
+		switch {
+		case !ok:
+			return replyParamSyntax
+		case !more && !o.DeliverBy.IsZero() && o.HoldUntil.After(o.DeliverBy):
+			return replyParamSyntax // RFC 4865 §5.2.2
+		case !more:
+			return nil
+		}
+		id, r := readMailParam(key, value, ext, o)
+		if r != nil {
+			return r
+		}
+		if seen&(1<<id) != 0 {
+			return replyParamTwice
+		}
+		seen |= 1 << id
+		s = rest
 	}
-	if !o.DeliverBy.IsZero() && o.HoldUntil.After(o.DeliverBy) {
-		return replyParamSyntax // RFC 4865 §5.2.2
-	}
-	return nil
 }
 
 // parseRcptParams reads what follows the path of RCPT; nil is success.
 func parseRcptParams(s string, ext *extensions, to *postino.Recipient) *Reply {
-	return parseParams(s, rcptParams[:], ext, to)
-}
-
-// parseParams reads parameters in any order, each at most once.
-func parseParams[T any](s string, table []param[T], ext *extensions, to *T) *Reply {
-	seen := uint32(0)
-	for {
+	for seen := uint32(0); ; {
 		key, value, rest, more, ok := nextParam(s)
-		if !ok {
+		switch {
+		case !ok:
 			return replyParamSyntax
-		}
-		if !more {
+		case !more:
 			return nil
 		}
-		s = rest
-		i := slices.IndexFunc(table, func(p param[T]) bool { return strings.EqualFold(p.keyword, key) })
-		if i < 0 || table[i].announced != nil && !table[i].announced(ext) {
-			return replyParamUnknown
-		}
-		if seen&(1<<i) != 0 {
-			return replyParamTwice
-		}
-		seen |= 1 << i
-		if r := table[i].read(value, ext, to); r != nil {
+		id, r := readRcptParam(key, value, ext, to)
+		if r != nil {
 			return r
 		}
+		if seen&(1<<id) != 0 {
+			return replyParamTwice
+		}
+		seen |= 1 << id
+		s = rest
 	}
+}
+
+// readMailParam is the table of the parameters of MAIL: their numbers, whether
+// they were announced, and who reads them.
+func readMailParam(key, v string, ext *extensions, o *MailOptions) (id int, r *Reply) {
+	on := false
+	switch strings.ToUpper(key) {
+	case "SIZE":
+		id, on, r = 0, true, readSize(v, ext, o)
+	case "BODY":
+		id, on, r = 1, true, readBody(v, ext, o)
+	case "SMTPUTF8":
+		id, on, r = 2, true, readFlag(v, &o.SMTPUTF8)
+	case "RET":
+		id, on, r = 3, ext.dsn, readRet(v, o)
+	case "ENVID":
+		id, on, r = 4, ext.dsn, readEnvID(v, o)
+	case "AUTH":
+		id, on, r = 5, ext.auth, readSubmitter(v, o)
+	case "REQUIRETLS":
+		id, on, r = 6, ext.requireTLS, readFlag(v, &o.RequireTLS)
+	case "HOLDFOR":
+		id, on, r = 7, ext.holdFor > 0, readHoldFor(v, ext, o)
+	case "HOLDUNTIL":
+		id, on, r = 7, ext.holdFor > 0, readHoldUntil(v, ext, o) // one of them only (RFC 4865 §4.2)
+	case "BY":
+		id, on, r = 8, ext.deliverBy, readDeliverBy(v, ext, o)
+	case "MT-PRIORITY":
+		id, on, r = 9, ext.priority, readPriority(v, ext, o)
+	case "SOLICIT":
+		id, on, r = 10, ext.solicit, readSolicit(v, ext, o)
+	}
+	if !on {
+		return id, replyParamUnknown
+	}
+	return id, r
+}
+
+// readRcptParam is the table of the parameters of RCPT.
+func readRcptParam(key, v string, ext *extensions, to *postino.Recipient) (id int, r *Reply) {
+	on := false
+	switch strings.ToUpper(key) {
+	case "NOTIFY":
+		id, on, r = 0, ext.dsn, readNotify(v, to)
+	case "ORCPT":
+		id, on, r = 1, ext.dsn, readORcpt(v, to)
+	case "RRVS":
+		id, on, r = 2, ext.rrvs, readValidSince(v, to)
+	}
+	if !on {
+		return id, replyParamUnknown
+	}
+	return id, r
 }
 
 // syntax is the reply to a value that is good or not.
@@ -175,7 +199,7 @@ func readBody(v string, ext *extensions, o *MailOptions) *Reply {
 	return nil
 }
 
-func readRet(v string, _ *extensions, o *MailOptions) *Reply {
+func readRet(v string, o *MailOptions) *Reply {
 	switch {
 	case strings.EqualFold(v, "FULL"):
 		o.Ret = postino.DSNReturnFull
@@ -187,25 +211,25 @@ func readRet(v string, _ *extensions, o *MailOptions) *Reply {
 	return nil
 }
 
-func readEnvID(v string, _ *extensions, o *MailOptions) *Reply { // RFC 3461 §4.4
+func readEnvID(v string, o *MailOptions) *Reply { // RFC 3461 §4.4
 	text, good := decodeXtext(v)
 	o.EnvID = text
 	return syntax(good && len(v) <= 100)
 }
 
-func readSubmitter(v string, _ *extensions, o *MailOptions) *Reply {
+func readSubmitter(v string, o *MailOptions) *Reply {
 	a, good := parseSubmitter(v)
 	o.Auth, o.HasAuth = a, true
 	return syntax(good)
 }
 
-func readNotify(v string, _ *extensions, to *postino.Recipient) *Reply {
+func readNotify(v string, to *postino.Recipient) *Reply {
 	set, good := parseNotify(v)
 	to.Notify = set
 	return syntax(good)
 }
 
-func readORcpt(v string, _ *extensions, to *postino.Recipient) *Reply {
+func readORcpt(v string, to *postino.Recipient) *Reply {
 	text, good := parseORcpt(v)
 	to.ORcpt = text
 	return syntax(good)

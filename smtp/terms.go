@@ -39,7 +39,7 @@ func parseInterval(s string) (time.Duration, bool) {
 // readHoldFor is RFC 4865 §3, §4.2: from 1 s up, without leading zero.
 func readHoldFor(v string, ext *extensions, o *MailOptions) *Reply {
 	d, good := parseInterval(v)
-	if !good || v[0] == '0' || !o.HoldUntil.IsZero() { // one hold-param only
+	if !good || v[0] == '0' {
 		return replyParamSyntax
 	}
 	if d > ext.holdFor {
@@ -53,7 +53,7 @@ func readHoldFor(v string, ext *extensions, o *MailOptions) *Reply {
 // later than EHLO told.
 func readHoldUntil(v string, ext *extensions, o *MailOptions) *Reply {
 	t, _, good := parseDateTime(v)
-	if !good || v[len(v)-1]|0x20 != 'z' || !o.HoldUntil.IsZero() {
+	if !good || v[len(v)-1]|0x20 != 'z' {
 		return replyParamSyntax
 	}
 	if !t.After(ext.now) || t.After(ext.holdUntil) {
@@ -141,7 +141,7 @@ func isSolicitClass(s string) bool {
 
 // readValidSince is date-time without fraction, and what to do where a later
 // hop does not support it (RFC 7293 §3.1).
-func readValidSince(v string, _ *extensions, to *postino.Recipient) *Reply {
+func readValidSince(v string, to *postino.Recipient) *Reply {
 	date, action, more := strings.Cut(v, ";")
 	t, fraction, good := parseDateTime(date)
 	if !good || fraction || more && !strings.EqualFold(action, "C") && !strings.EqualFold(action, "R") {
