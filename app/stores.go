@@ -72,7 +72,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 		Blobs: s.Blobs, Mailboxes: s.Mailboxes, Directory: s.Directory, Logger: o.Logger, Metrics: o.Metrics,
 	})
 	s.Queue = queue.New(db, s.Blobs, s.Stories, queue.Options{
-		Logger: o.Logger, Metrics: o.Metrics, IDs: s.IDs, Transports: map[string]queue.Transport{"local": local},
+		Logger: o.Logger, Metrics: o.Metrics, IDs: s.IDs, Transports: map[string]queue.TransportOptions{queue.Local: {Transport: local}},
 	})
 	return s, nil
 }

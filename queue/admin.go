@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"time"
 
@@ -11,141 +10,210 @@ import (
 	"github.com/postino-mail/postino/story"
 )
 
-// Stats is a picture of what the queue holds in memory.
-type Stats struct {
-	InMemory int  // items in the lanes or being delivered
-	Backlog  bool // New items wait in the store for room in memory
+// Changes counts what was done. Busy are items of which an attempt was under way.
+type Changes struct {
+	Seen, Matched, Changed, Busy int
+	Octets                       int64 // of the items that matched
 }
 
-// Stats returns what the queue holds in memory now.
-func (q *Queue) Stats() Stats {
+// Progress is told of long work after each of its transactions. It may be nil.
+type Progress func(Changes)
+
+func (p Progress) tell(d Changes) {
+	if p != nil {
+		p(d)
+	}
+}
+
+// errBusy tells an administrator that an attempt is under way.
+var errBusy = errors.New("an attempt is under way right now")
+
+// change stages what an operation makes of the stored item, and says it in the
+// story; it returns false when it leaves the item as it is.
+type change func(tx kv.Tx, it *Item, now time.Time) (bool, error)
+
+// alter runs fn on the items that are meant, some in one transaction. Items in
+// memory are taken from there first. Those that are being tried are counted as
+// busy, or given to busy, which says whether it dealt with them.
+func (q *Queue) alter(ctx context.Context, f Filter, p Progress, fn change, busy func(*Item) bool) (d Changes, err error) {
+	err = q.pages(ctx, &f, func(seen int, found []*Item) error {
+		d.Seen += seen
+		d.Matched += len(found)
+		changed, inFlight, err := q.alterPage(ctx, &f, found, fn, busy)
+		d.Changed += changed
+		d.Busy += inFlight
+		for _, it := range found {
+			d.Octets += it.Size
+		}
+		p.tell(d)
+		return err
+	})
+	if err == nil && len(f.IDs) > 0 && d.Changed == 0 && d.Busy > 0 {
+		err = postino.E(postino.Conflict, "change queue item", f.IDs[0].String(), errBusy)
+	}
+	return d, err
+}
+
+func (q *Queue) alterPage(ctx context.Context, f *Filter, found []*Item, fn change, inFlight func(*Item) bool) (changed, busyItems int, err error) {
+	var mine []*Item
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	return Stats{InMemory: len(q.claimed), Backlog: q.missed != 0}
-}
-
-// Filter says which items [Queue.List] returns.
-type Filter struct {
-	State State      // 0: all
-	After postino.ID // only items of the state with a greater id: the next page
-	Limit int        // 0: 100
-}
-
-// List returns stored items by state and id.
-func (q *Queue) List(ctx context.Context, f Filter) (items []*Item, err error) {
-	states := []State{StateNew, StateWaiting, StateHeld}
-	if f.State != 0 {
-		states = []State{f.State}
+	for _, it := range found {
+		if c := q.claimed[it.ID]; c != nil && c.where == listed {
+			q.withdraw(c)
+		} else if c != nil {
+			if inFlight != nil && inFlight(c) {
+				changed++
+			} else {
+				busyItems++
+			}
+			continue
+		}
+		q.claim(it, false)
+		mine = append(mine, it)
 	}
-	limit := f.Limit
-	if limit <= 0 {
-		limit = 100
+	q.mu.Unlock()
+	if len(mine) == 0 {
+		return changed, busyItems, nil
 	}
-	err = q.db.View(ctx, nil, func(tx kv.Reader) error {
-		items = nil
-		for _, s := range states {
-			r := kv.Range{Start: itemKey(nil, s, f.After+1), End: kv.PrefixEnd(itemKey(nil, s, 0)[:2])}
-			err := tx.Scan(r, func(key, value []byte) bool {
-				if len(items) < limit {
-					items, _ = q.decode(items, 0, postino.ID(binary.BigEndian.Uint64(key[2:])), value)
-				}
-				return len(items) < limit
-			})
+	n := 0
+	now := time.Now()
+	after := make([]*Item, len(mine))
+	err = q.db.Update(kv.Deleting(ctx), nil, func(tx kv.Tx) error {
+		n = 0
+		for i, it := range mine {
+			cur, err := get(tx, it.ID)
+			if postino.Is(err, postino.NotFound) { // served meanwhile
+				after[i] = &Item{State: stateGone}
+				continue
+			}
 			if err != nil {
 				return err
+			}
+			after[i] = cur
+			if !f.matches(cur, now) {
+				continue
+			}
+			did, err := fn(tx, cur, now)
+			if err != nil {
+				return err
+			}
+			if did {
+				n++
+			}
+			switch s := cur.staged; {
+			case s == nil:
+			case s.next == nil:
+				after[i] = &Item{State: stateGone}
+			default:
+				after[i] = s.next
 			}
 		}
 		return nil
 	})
-	return items, err
-}
-
-// Get returns a stored item; the error is NotFound when there is none.
-func (q *Queue) Get(ctx context.Context, id postino.ID) (it *Item, err error) {
-	err = q.db.View(ctx, nil, func(tx kv.Reader) error {
-		it, err = get(tx, id)
-		return err
-	})
-	return it, err
-}
-
-func get(r kv.Reader, id postino.ID) (*Item, error) {
-	var kb [10]byte
-	for _, s := range [...]State{StateNew, StateWaiting, StateHeld} {
-		v, ok, err := r.Get(itemKey(kb[:0], s, id))
-		if err != nil {
-			return nil, err
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, it := range mine {
+		q.release(it)
+		if err == nil {
+			it = after[i]
 		}
-		if ok {
-			return decodeItem(id, v)
+		if it.State == StateWaiting {
+			delete(q.attempts.ends, it.ID)
 		}
+		q.noteStored(it)
 	}
-	return nil, postino.E(postino.NotFound, "find queue item", id.String(), nil)
+	q.poke()
+	if err != nil {
+		return changed, busyItems, err
+	}
+	return changed + n, busyItems, nil
 }
 
-// Release makes a Held or Waiting item due now. Recipients that had failed are
-// tried again, for the whole life of a message.
-func (q *Queue) Release(ctx context.Context, id postino.ID) error {
-	now := time.Now()
-	err := q.change(ctx, id, func(tx kv.Tx, it *Item) error {
-		rcpts := append([]Rcpt(nil), it.Rcpts...)
-		for i := range rcpts {
-			if rcpts[i].State == Failed {
-				rcpts[i].State = Pending
+// Hold sets items aside, whatever their state, until they are released. One that
+// is being tried is held when the attempt ends, unless that serves it.
+func (q *Queue) Hold(ctx context.Context, f Filter, reason string, p Progress) (Changes, error) {
+	return q.alter(ctx, f, p, func(tx kv.Tx, it *Item, now time.Time) (bool, error) {
+		return it.State != StateHeld, q.hold(tx, it, reason, now)
+	}, func(it *Item) bool {
+		it.wish = &reason
+		return true
+	})
+}
+
+// hold stages that an item is held.
+func (q *Queue) hold(tx kv.Tx, it *Item, reason string, now time.Time) error {
+	if it.State == StateHeld {
+		return nil
+	}
+	s := it.stage()
+	s.held, s.next.Reason = true, reason
+	return q.end(tx, it, now)
+}
+
+// holdNow holds an item whose attempt has ended.
+func (q *Queue) holdNow(it *Item, reason string) error {
+	if it.State == stateGone || it.State == StateHeld {
+		return nil
+	}
+	it.ended = false
+	b := &Batch{Items: []*Item{it}, q: q}
+	return b.Update(q.ctx, nil, func(tx kv.Tx) error { return q.hold(tx, it, reason, b.now) })
+}
+
+// Release makes held items due now. Recipients that had failed are tried again,
+// for the whole life of a message.
+func (q *Queue) Release(ctx context.Context, f Filter, p Progress) (Changes, error) {
+	return q.alter(ctx, f, p, func(tx kv.Tx, it *Item, now time.Time) (bool, error) {
+		if it.State != StateHeld {
+			return false, nil
+		}
+		s := it.stage()
+		n := s.next
+		for i := range n.Rcpts {
+			if r := &n.Rcpts[i]; r.State == Failed {
+				r.State, r.Expired, r.Owed, r.Told = Pending, false, 0, 0
 			}
 		}
-		next := *it
-		next.Expires, next.Panics = now.Add(q.opts.Retry.Life), 0
-		next.staged = &result{state: StateWaiting, attempts: it.Attempts, due: now.Truncate(time.Millisecond), rcpts: rcpts, ended: true}
-		if err := q.write(tx, &next); err != nil {
-			return err
+		n.Expires, n.Panics, n.Reason = now.Add(q.opts.Retry.life(it)), 0, ""
+		n.Next = now.Truncate(time.Millisecond)
+		if err := q.end(tx, it, now); err != nil {
+			return false, err
 		}
-		return q.stories.Append(tx, q.stories.Event(it.Message, story.Released, now).Text(story.Item, id.String()))
-	})
-	if err != nil {
-		return err
-	}
-	q.mu.Lock()
-	delete(q.attempts, id)
-	q.mu.Unlock()
-	q.lookNow()
-	return nil
+		return true, q.stories.Append(tx, q.stories.Event(it.Message, story.Released, now).Text(story.Item, it.ID.String()))
+	}, nil)
 }
 
-// Remove takes an item off the queue without delivering it; why is for the
-// story.
-func (q *Queue) Remove(ctx context.Context, id postino.ID, why string) error {
-	return q.change(kv.Deleting(ctx), id, func(tx kv.Tx, it *Item) error {
+// Retry makes waiting items due now, also those that are to be held back until
+// later. With open the trouble of the sites that they go to is forgotten; without,
+// items for a closed site go on waiting for it.
+func (q *Queue) Retry(ctx context.Context, f Filter, open bool, p Progress) (Changes, error) {
+	sites := map[siteKey]bool{}
+	d, err := q.alter(ctx, f, p, func(tx kv.Tx, it *Item, now time.Time) (bool, error) {
+		if open && len(sites) < q.mostSites() {
+			sites[siteKey{it.Transport, it.Dest}] = true
+		}
+		if it.State != StateWaiting {
+			return open && it.State == StateParked, nil
+		}
+		s := it.stage()
+		s.next.Next = now.Truncate(time.Millisecond)
+		return true, q.end(tx, it, now)
+	}, nil)
+	for key := range sites {
+		q.OpenSite(key.transport, key.dest)
+	}
+	return d, err
+}
+
+// Remove takes items off the queue without delivering them and without a
+// report; why is for the story.
+func (q *Queue) Remove(ctx context.Context, f Filter, why string, p Progress) (Changes, error) {
+	return q.alter(ctx, f, p, func(tx kv.Tx, it *Item, now time.Time) (bool, error) {
 		it.staged = &doneResult
 		if err := q.write(tx, it); err != nil {
-			return err
+			return false, err
 		}
-		return q.stories.Append(tx, q.stories.Event(it.Message, story.Removed, time.Now()).
-			Text(story.Item, id.String()).Text(story.Reason, why))
-	})
-}
-
-// errBusy tells an administrator that an attempt is under way.
-var errBusy = errors.New("it is being delivered right now")
-
-// change claims a stored item, as a lane would, and runs fn on it. The error
-// is Conflict while the item is in a lane.
-func (q *Queue) change(ctx context.Context, id postino.ID, fn func(tx kv.Tx, it *Item) error) error {
-	q.mu.Lock()
-	_, taken := q.claimed[id]
-	if !taken {
-		q.claimed[id] = struct{}{}
-	}
-	q.mu.Unlock()
-	if taken {
-		return postino.E(postino.Conflict, "change queue item", id.String(), errBusy)
-	}
-	defer q.unclaim(&Item{ID: id})
-	return q.db.Update(ctx, nil, func(tx kv.Tx) error {
-		it, err := get(tx, id)
-		if err != nil {
-			return err
-		}
-		return fn(tx, it)
-	})
+		return true, q.stories.Append(tx, q.stories.Event(it.Message, story.Removed, now).
+			Text(story.Item, it.ID.String()).Text(story.Reason, why))
+	}, nil)
 }

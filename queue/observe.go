@@ -17,6 +17,9 @@ type observer struct {
 	taken *metric.Counter
 	ends  map[State]*metric.Counter
 	bad   *metric.Counter
+
+	reports map[string]*metric.Counter
+	sites   map[string]*metric.Counter
 }
 
 func newObserver(log *slog.Logger, m *metric.Registry) *observer {
@@ -25,6 +28,10 @@ func newObserver(log *slog.Logger, m *metric.Registry) *observer {
 		taken: m.Counter("postino_queue_items_total", "Items taken into the queue."),
 		bad:   m.Counter("postino_queue_panics_total", "Delivery attempts that ended in a panic."),
 	}
+	reports := m.Counter("postino_queue_reports_total", "Reports to senders, by what became of them.", "result")
+	sites := m.Counter("postino_queue_sites_total", "Destinations that were closed because they could not be reached, and opened again.", "event")
+	o.reports = map[string]*metric.Counter{"made": reports.With("made"), "none": reports.With("none"), "failed": reports.With("failed")}
+	o.sites = map[string]*metric.Counter{"closed": sites.With("closed"), "opened": sites.With("opened")}
 	for _, s := range [...]State{StateWaiting, StateHeld, stateGone} {
 		o.ends[s] = ends.With(s.String())
 	}
@@ -77,4 +84,33 @@ func (o *observer) panicked(items []*Item, p any, stack []byte) {
 	}
 	o.log.Error("queue: panic in a delivery", "items", len(items), "first", items[0].ID, "input", hex.EncodeToString(h.Sum(nil)[:8]),
 		"panic", postino.Printable(fmt.Sprint(p)), "stack", string(stack[:min(len(stack), 4096)]))
+}
+
+// reported tells of a debt that was cleared, by a report or without.
+func (o *observer) reported(made bool) {
+	if made {
+		o.reports["made"].Inc()
+	} else {
+		o.reports["none"].Inc()
+	}
+}
+
+func (o *observer) reportFailed(it *Item, err error) {
+	o.reports["failed"].Inc()
+	o.log.Error("queue: report cannot be made, it is tried again", "message", it.Message, "item", it.ID, "error", err)
+}
+
+func (o *observer) siteClosed(s *site) {
+	o.sites["closed"].Inc()
+	o.log.Warn("queue: destination closed", "transport", s.line.name, "site", postino.Printable(s.dest), "since", s.since, "until", s.until,
+		"failures", s.failures, "reason", postino.Printable(s.words))
+}
+
+func (o *observer) siteOpened(s *site) {
+	o.sites["opened"].Inc()
+	o.log.Info("queue: destination open again", "transport", s.line.name, "site", postino.Printable(s.dest))
+}
+
+func (o *observer) noTransport(it *Item) {
+	o.log.Error("queue: item for an unknown transport stays", "item", it.ID, "transport", postino.Printable(it.Transport))
 }

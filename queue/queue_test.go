@@ -101,7 +101,7 @@ func newHouse(t testing.TB) *house {
 // queue opens a queue over the house; opts may set Retry and Limits.
 func (h *house) queue(t Transport, opts Options) *Queue {
 	opts.IDs = h.ids
-	opts.Transports = map[string]Transport{"shelf": t}
+	opts.Transports = map[string]TransportOptions{"shelf": {Transport: t}}
 	return New(h.db, h.blobs, h.stories, opts)
 }
 
@@ -280,7 +280,7 @@ func TestPanicQuarantine(t *testing.T) {
 	mu.Lock()
 	bad = 0
 	mu.Unlock()
-	if err := q.Release(context.Background(), it.ID); err != nil {
+	if err := only(q.Release(context.Background(), Filter{IDs: []postino.ID{it.ID}}, nil)); err != nil {
 		t.Fatal(err)
 	}
 	h.eventually("delivered after release", func() bool { return h.shelved() == 9 && h.rows("q") == 0 })
@@ -348,7 +348,7 @@ func TestPerRecipient(t *testing.T) {
 	if k := h.kinds(it.Message); k != "accepted delivered deferred failed deferred delivered held " {
 		t.Errorf("story: %s", k)
 	}
-	if err := q.Remove(context.Background(), it.ID, "test"); err != nil {
+	if err := only(q.Remove(context.Background(), Filter{IDs: []postino.ID{it.ID}}, "test", nil)); err != nil {
 		t.Fatal(err)
 	}
 	if h.rows("q") != 0 || h.rows("br") != 0 {
@@ -443,20 +443,41 @@ func TestFence(t *testing.T) { // QU9
 	}
 }
 
-func TestBusyItemIsNotChanged(t *testing.T) {
+// An item in memory can be managed; only an attempt that is under way stands in
+// the way, and a hold waits for its end.
+func TestChangeInMemory(t *testing.T) {
 	h := newHouse(t)
-	q := h.queue(&shelf{}, Options{})
+	begun, end := make(chan struct{}), make(chan struct{})
+	q := h.queue(&shelf{before: func(*Batch) error { begun <- struct{}{}; <-end; return errors.New("no luck") }}, Options{})
 	it := h.put(q, 1) // in a lane of a queue that does not run
-	if err := q.Remove(context.Background(), it.ID, "test"); !postino.Is(err, postino.Conflict) {
-		t.Errorf("Remove: %v", err)
-	}
-	if err := q.Remove(context.Background(), 99, "test"); !postino.Is(err, postino.NotFound) {
-		t.Errorf("Remove of an unknown item: %v", err)
-	}
-	if got, err := q.Get(context.Background(), it.ID); err != nil || got.ID != it.ID {
+	if got, err := q.Get(t.Context(), it.ID); err != nil || got.ID != it.ID {
 		t.Errorf("Get = %v, %v", got, err)
 	}
+	if err := only(q.Remove(t.Context(), Filter{IDs: []postino.ID{it.ID}}, "test", nil)); err != nil || h.rows("q") != 0 {
+		t.Errorf("Remove: %v", err)
+	}
+	if err := only(q.Remove(t.Context(), Filter{IDs: []postino.ID{99}}, "test", nil)); !postino.Is(err, postino.NotFound) {
+		t.Errorf("Remove of an unknown item: %v", err)
+	}
+	it = h.put(q, 1)
+	h.start(q)
+	<-begun
+	byID := Filter{IDs: []postino.ID{it.ID}}
+	if err := only(q.Remove(t.Context(), byID, "test", nil)); !postino.Is(err, postino.Conflict) {
+		t.Errorf("Remove during an attempt: %v", err)
+	}
+	if d, err := q.Hold(t.Context(), byID, "look at it", nil); err != nil || d.Changed != 1 {
+		t.Errorf("Hold during an attempt: %+v, %v", d, err)
+	}
+	close(end)
+	h.eventually("held", func() bool { return len(h.held(q)) == 1 && q.Stats() == Stats{} })
+	if got := h.held(q)[0]; got.Reason != "look at it" || got.Attempts != 1 {
+		t.Errorf("held: %+v", got)
+	}
 }
+
+// only drops what an operation counted.
+func only(_ Changes, err error) error { return err }
 
 func TestBadMessages(t *testing.T) {
 	h := newHouse(t)
@@ -497,7 +518,9 @@ func TestLeastPause(t *testing.T) { // QU7
 	h.start(q)
 	h.put(q, 1)
 	h.eventually("deferred", func() bool { return h.rows("qd") == 1 && q.Stats().InMemory == 0 })
-	q.lookNow()
+	q.mu.Lock()
+	q.nextDue = longAgo
+	q.mu.Unlock()
 	if _, err := q.fillDue(context.Background(), time.Now().Add(24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}

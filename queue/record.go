@@ -10,9 +10,9 @@ import (
 
 // The stored item: version, state, fence at a fixed place, then the fields in
 // the order below. Strings are a uvarint length and octets, times are
-// milliseconds since 1970.
+// milliseconds since 1970. Version 1 had no site, terms and reports.
 const (
-	version    = 1
+	version    = 2
 	fenceStart = 2
 	fenceEnd   = fenceStart + 8
 )
@@ -24,6 +24,26 @@ const (
 	rcptReports   = 1 << 3 // Notify and ORcpt follow
 	rcptDetail    = 1 << 4
 	rcptReply     = 1 << 5
+	rcptMore      = 1 << 6 // the second octet of bits follows; since version 2
+)
+
+// Bits of the second octet of a stored recipient.
+const (
+	rcptOwed = 1 << iota // Owed and Told follow
+	rcptRemote
+	rcptLast
+	rcptValidSince
+	rcptExpired
+)
+
+// Bits of what a sender or an account asks of an item; since version 2.
+const (
+	termRequireTLS = 1 << iota
+	termTLSOptional
+	termReturn
+	termTrace
+	termMore  // HoldUntil, DeliverBy and Priority follow
+	termTries // ReportTries and ReportAt follow
 )
 
 // appendRecord appends the stored form of the item.
@@ -50,9 +70,35 @@ func (it *Item) appendRecord(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(it.Panics))
 	b = appendString(b, it.Reason)
 	b = appendString(b, string(it.Prefix))
+	b = appendString(b, it.Dest)
+	b = binary.AppendUvarint(b, it.User)
+	b = appendTime(b, it.Next)
+	b = it.appendTerms(b)
 	b = binary.AppendUvarint(b, uint64(len(it.Rcpts)))
 	for i := range it.Rcpts {
 		b = it.Rcpts[i].appendRecord(b)
+	}
+	return b
+}
+
+// bit returns b if set, else 0.
+func bit(set bool, b byte) byte {
+	if set {
+		return b
+	}
+	return 0
+}
+
+func (it *Item) appendTerms(b []byte) []byte {
+	more := !it.HoldUntil.IsZero() || !it.DeliverBy.IsZero() || it.Priority != 0
+	tries := it.ReportTries != 0 || !it.ReportAt.IsZero()
+	b = append(b, bit(it.RequireTLS, termRequireTLS)|bit(it.TLSOptional, termTLSOptional)|bit(it.DeliverByReturn, termReturn)|
+		bit(it.DeliverByTrace, termTrace)|bit(more, termMore)|bit(tries, termTries))
+	if more {
+		b = append(appendTime(appendTime(b, it.HoldUntil), it.DeliverBy), byte(it.Priority))
+	}
+	if tries {
+		b = appendTime(binary.AppendUvarint(b, uint64(it.ReportTries)), it.ReportAt)
 	}
 	return b
 }
@@ -71,7 +117,13 @@ func (r *Rcpt) appendRecord(b []byte) []byte {
 	if r.Reply != "" {
 		bits |= rcptReply
 	}
-	b = append(b, bits)
+	more := bit(r.Owed != 0 || r.Told != 0, rcptOwed) | bit(r.Remote != "", rcptRemote) | bit(!r.Last.IsZero(), rcptLast) |
+		bit(!r.ValidSince.IsZero(), rcptValidSince) | bit(r.Expired, rcptExpired)
+	if more != 0 {
+		b = append(b, bits|rcptMore, more)
+	} else {
+		b = append(b, bits)
+	}
 	b = appendAddress(b, r.Address)
 	b = binary.AppendUvarint(b, r.Account)
 	if bits&rcptSameUser == 0 {
@@ -85,6 +137,18 @@ func (r *Rcpt) appendRecord(b []byte) []byte {
 	}
 	if bits&rcptReply != 0 {
 		b = appendString(b, r.Reply)
+	}
+	if more&rcptOwed != 0 {
+		b = append(b, byte(r.Owed), byte(r.Told))
+	}
+	if more&rcptRemote != 0 {
+		b = appendString(b, r.Remote)
+	}
+	if more&rcptLast != 0 {
+		b = appendTime(b, r.Last)
+	}
+	if more&rcptValidSince != 0 {
+		b = appendTime(b, r.ValidSince)
 	}
 	return b
 }
@@ -112,7 +176,8 @@ var (
 // decodeItem reads a stored item. It keeps no part of b.
 func decodeItem(id postino.ID, b []byte) (*Item, error) {
 	d := decoder{b: b}
-	switch v := d.byte(); {
+	v := d.byte()
+	switch {
 	case len(b) == 0 || v == 0:
 		return nil, postino.E(postino.Corrupt, "read queue item", id.String(), errRecord)
 	case v > version:
@@ -138,6 +203,12 @@ func decodeItem(id postino.ID, b []byte) (*Item, error) {
 	if p := d.string(); p != "" {
 		it.Prefix = []byte(p)
 	}
+	if v == 1 {
+		it.Next = it.Due
+	} else {
+		it.Dest, it.User, it.Next = d.string(), d.uvarint(), d.time()
+		d.terms(it)
+	}
 	n := d.uvarint()
 	if n == 0 || n > uint64(len(d.b)) { // a recipient takes more than one octet
 		d.bad = true
@@ -148,7 +219,7 @@ func decodeItem(id postino.ID, b []byte) (*Item, error) {
 		}
 		it.Rcpts = append(it.Rcpts, d.rcpt())
 	}
-	if d.bad || len(d.b) > 0 || it.State < StateNew || it.State > StateHeld || it.Size < 0 || it.Attempts < 0 || it.Panics < 0 {
+	if d.bad || len(d.b) > 0 || it.State < StateNew || it.State > StateParked || it.Size < 0 || it.Attempts < 0 || it.Panics < 0 || it.ReportTries < 0 {
 		return nil, postino.E(postino.Corrupt, "read queue item", id.String(), errRecord)
 	}
 	return it, nil
@@ -212,8 +283,23 @@ func (d *decoder) time() time.Time {
 	return time.UnixMilli(int64(ms))
 }
 
-func (d *decoder) rcpt() (r Rcpt) {
+func (d *decoder) terms(it *Item) {
 	bits := d.byte()
+	it.RequireTLS, it.TLSOptional = bits&termRequireTLS != 0, bits&termTLSOptional != 0
+	it.DeliverByReturn, it.DeliverByTrace = bits&termReturn != 0, bits&termTrace != 0
+	if bits&termMore != 0 {
+		it.HoldUntil, it.DeliverBy, it.Priority = d.time(), d.time(), int8(d.byte())
+	}
+	if bits&termTries != 0 {
+		it.ReportTries, it.ReportAt = int(d.uvarint()), d.time()
+	}
+}
+
+func (d *decoder) rcpt() (r Rcpt) {
+	bits, more := d.byte(), byte(0)
+	if bits&rcptMore != 0 {
+		more = d.byte()
+	}
 	r.State = RcptState(bits & rcptStateMask)
 	r.Address = d.address()
 	r.Account = d.uvarint()
@@ -231,6 +317,19 @@ func (d *decoder) rcpt() (r Rcpt) {
 	if bits&rcptReply != 0 {
 		r.Reply = d.string()
 	}
+	if more&rcptOwed != 0 {
+		r.Owed, r.Told = Reports(d.byte()), Reports(d.byte())
+	}
+	if more&rcptRemote != 0 {
+		r.Remote = d.string()
+	}
+	if more&rcptLast != 0 {
+		r.Last = d.time()
+	}
+	if more&rcptValidSince != 0 {
+		r.ValidSince = d.time()
+	}
+	r.Expired = more&rcptExpired != 0
 	if r.State > Failed {
 		d.bad = true
 	}

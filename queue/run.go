@@ -13,48 +13,6 @@ import (
 	"github.com/postino-mail/postino/story"
 )
 
-// Batch is some items of a lane that a transport tries together.
-type Batch struct {
-	Items []*Item
-	q     *Queue
-	now   time.Time
-}
-
-// Update runs fn like kv.DB.Update, as one that may be written when the disk
-// is nearly full, and makes what [Batch.Finish] staged true when it committed.
-// Before fn it looks whether the items that are not finished are still in the
-// store as they were read: the error is Conflict when one is not. It reads
-// them all first because reads are cheaper before the first write.
-func (b *Batch) Update(ctx context.Context, scopes []kv.Scope, fn func(tx kv.Tx) error) error {
-	err := b.q.db.Update(kv.Deleting(ctx), scopes, func(tx kv.Tx) error {
-		b.forget()
-		b.now = time.Now()
-		for _, it := range b.Items {
-			if !it.ended {
-				if err := checkFence(tx, it); err != nil {
-					return err
-				}
-			}
-		}
-		return fn(tx)
-	})
-	if err != nil {
-		b.forget()
-		return err
-	}
-	for _, it := range b.Items {
-		it.promote()
-	}
-	return nil
-}
-
-// forget drops what a run of the closure staged that did not commit.
-func (b *Batch) forget() {
-	for _, it := range b.Items {
-		it.staged = nil
-	}
-}
-
 // lane is a first-in-first-out list of items of one transport with a goroutine.
 type lane struct {
 	q         *Queue
@@ -62,13 +20,12 @@ type lane struct {
 	wake      chan struct{}
 
 	mu    sync.Mutex
-	ready []*Item
-	head  int
+	ready fifo[*Item]
 }
 
 func (l *lane) push(it *Item) {
 	l.mu.Lock()
-	l.ready = append(l.ready, it)
+	l.ready.push(it)
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
@@ -76,29 +33,30 @@ func (l *lane) push(it *Item) {
 	}
 }
 
-// take moves the next items to dst, as many as one batch may have.
-func (l *lane) take(dst []*Item) []*Item {
+// take moves the next items to dst, as many as one batch may have. More tells
+// that there were some, even if none of them is to be tried any more.
+func (l *lane) take(dst []*Item) (items []*Item, more bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	rcpts := 0
-	for l.head < len(l.ready) && len(dst) < l.q.opts.Limits.Batch {
-		it := l.ready[l.head]
-		rcpts += len(it.Rcpts)
+	for l.ready.len() > 0 && len(dst) < l.q.opts.Limits.Batch {
+		rcpts += len(l.ready.front().Rcpts)
 		if len(dst) > 0 && rcpts > l.q.opts.Limits.BatchRcpts {
 			break
 		}
+		it, _ := l.ready.pop()
 		dst = append(dst, it)
-		l.ready[l.head] = nil
-		l.head++
 	}
-	if l.head == len(l.ready) {
-		l.ready, l.head = l.ready[:0], 0
-	} else if l.head > 1024 && l.head > len(l.ready)/2 { // keep the list from growing for ever
-		n := copy(l.ready, l.ready[l.head:])
-		clear(l.ready[n:])
-		l.ready, l.head = l.ready[:n], 0
+	l.mu.Unlock()
+	l.q.mu.Lock()
+	defer l.q.mu.Unlock()
+	items = dst[:0]
+	for _, it := range dst {
+		if it.where != withdrawn {
+			it.where = busy
+			items = append(items, it)
+		}
 	}
-	return dst
+	return items, len(dst) > 0
 }
 
 // run delivers until Stop.
@@ -110,7 +68,8 @@ func (l *lane) run() {
 			return
 		default:
 		}
-		if items = l.take(items[:0]); len(items) == 0 {
+		var more bool
+		if items, more = l.take(items[:0]); !more {
 			select {
 			case <-l.q.stop:
 				return
@@ -118,57 +77,66 @@ func (l *lane) run() {
 			}
 			continue
 		}
-		l.deliver(items)
-		clear(items)
+		if len(items) > 0 {
+			l.deliver(items)
+			clear(items)
+		}
 	}
 }
 
 // deliver makes an attempt for all items together, then one by one for those
 // that it left unfinished because of an error.
 func (l *lane) deliver(items []*Item) {
+	q := l.q
 	for _, it := range items {
 		it.tried, it.ended = nil, false
 	}
-	err, panicked := l.try(items)
+	err, panicked := q.try(l.transport, &Batch{q: q, Items: items})
+	ok := true
 	if len(items) > 1 && err != nil && !stopped(err) {
-		l.q.observe.split(len(items), err)
+		q.observe.split(len(items), err)
 		for _, it := range items {
 			if it.ended {
-				l.settle(it, nil, false)
-				continue
+				q.settle(it, nil, false)
+			} else {
+				q.attempt(l.transport, &Batch{q: q, Items: make([]*Item, 1)}, it)
 			}
-			err, panicked := l.try([]*Item{it})
-			l.settle(it, err, panicked)
+			q.pass(it)
 		}
 		return
 	}
-	stuck := false
 	for _, it := range items {
-		if !l.settle(it, err, panicked) {
-			stuck = true
-		}
+		ok = q.settle(it, err, panicked) && ok
+		q.pass(it)
 	}
-	if stuck { // the store takes no writes: do not spin
-		t := time.NewTimer(time.Second)
-		defer t.Stop()
-		select {
-		case <-l.q.stop:
-		case <-t.C:
-		}
+	if !ok { // the store takes no writes: do not spin
+		q.pause(time.Second)
 	}
 }
 
+// attempt tries one item, with b as memory for the batch. It returns false when
+// no result could be written.
+func (q *Queue) attempt(t Transport, b *Batch, it *Item) bool {
+	b.Items[0], b.health, b.words, b.any = it, 0, "", false
+	it.tried, it.ended = nil, false
+	if q.tooLate(it, time.Now()) { // RFC 2852 §4.1.3: no further attempts may be made
+		return q.settled(it, q.note(it))
+	}
+	err, panicked := q.try(t, b)
+	return q.settle(it, err, panicked)
+}
+
 // try calls the transport and turns a panic into an error (G4).
-func (l *lane) try(items []*Item) (err error, panicked bool) {
-	b := &Batch{Items: items, q: l.q, now: time.Now()}
+func (q *Queue) try(t Transport, b *Batch) (err error, panicked bool) {
+	b.now = time.Now()
 	defer func() {
 		if p := recover(); p != nil {
 			b.forget()
-			l.q.observe.panicked(items, p, debug.Stack())
+			q.observe.panicked(b.Items, p, debug.Stack())
 			err, panicked = fmt.Errorf("panic: %v", p), true
 		}
 	}()
-	return l.transport.Deliver(l.q.ctx, b), false
+	return t.Deliver(q.ctx, b), false
 }
 
 // stopped tells whether an error speaks of the store or the process as a whole
@@ -178,24 +146,29 @@ func stopped(err error) bool {
 }
 
 // settle ends the attempt for one item: recipients without outcome are
-// deferred, and the item leaves memory. It returns false when nothing could
-// be written: the item is then as the store has it, and a later scan finds it.
-func (l *lane) settle(it *Item, err error, panicked bool) bool {
-	q := l.q
+// deferred. It returns false when nothing could be written: the item is then as
+// the store has it.
+func (q *Queue) settle(it *Item, err error, panicked bool) bool {
 	if !it.ended && !stopped(err) && !errors.Is(err, errGone) {
 		err = q.postpone(it, err, panicked)
 	}
-	q.unclaim(it)
+	if it.ended && it.State == StateWaiting {
+		q.mu.Lock()
+		q.attempts.add(it.ID)
+		q.mu.Unlock()
+	}
+	return q.settled(it, err)
+}
+
+// settled tells what became of work on an item.
+func (q *Queue) settled(it *Item, err error) bool {
 	switch {
 	case it.ended:
 		q.observe.ended(it)
-		if it.State == StateWaiting {
-			q.wait(it)
-		}
 	case errors.Is(err, errGone): // an administrator took it away
+		it.State = stateGone
 	default:
 		q.observe.stuck(it, err)
-		q.findAgain(it)
 		return false
 	}
 	return true
@@ -213,35 +186,32 @@ func (q *Queue) postpone(it *Item, cause error, panicked bool) error {
 	if postino.Is(cause, postino.Full) {
 		reply = "4.3.1 " + cause.Error()
 	}
-	b := &Batch{Items: []*Item{it}, q: q, now: time.Now()}
-	panics := it.Panics
-	err := b.Update(q.ctx, nil, func(tx kv.Tx) error {
-		it.Panics = panics
+	b := &Batch{Items: []*Item{it}, q: q}
+	return b.Update(q.ctx, nil, func(tx kv.Tx) error {
+		s := it.stage()
 		if panicked {
-			it.Panics++
+			s.next.Panics++
+		}
+		if s.next.Panics >= q.opts.Limits.Panics {
+			return q.quarantine(tx, it, b.now)
 		}
 		var outcomes []Outcome
 		for i := range it.Pending() {
 			outcomes = append(outcomes, Outcome{Rcpt: i, Result: Deferred, Reply: reply})
 		}
-		if it.Panics >= q.opts.Limits.Panics {
-			return q.quarantine(tx, it)
-		}
 		return b.Finish(tx, it, outcomes...)
 	})
-	if err != nil {
-		it.Panics = panics
-	}
-	return err
 }
 
 // quarantine keeps an item aside that brought its transport down too often.
-func (q *Queue) quarantine(tx kv.Tx, it *Item) error {
-	it.staged = &result{state: StateHeld, attempts: it.Attempts + 1, due: it.Due, rcpts: it.Rcpts,
-		reason: "quarantined: handling it failed unexpectedly", ended: true}
+func (q *Queue) quarantine(tx kv.Tx, it *Item, now time.Time) error {
+	s := it.stage()
+	s.ended = true
+	s.next.State, s.next.Reason = StateHeld, "quarantined: handling it failed unexpectedly"
+	s.next.Attempts++
 	if err := q.write(tx, it); err != nil {
 		return err
 	}
-	return q.stories.Append(tx, q.stories.Event(it.Message, story.Quarantined, time.Now()).
-		Int(story.Count, int64(it.Panics)).Text(story.Item, it.ID.String()).Text(story.Rule, "G4"))
+	return q.stories.Append(tx, q.stories.Event(it.Message, story.Quarantined, now).
+		Int(story.Count, int64(s.next.Panics)).Text(story.Item, it.ID.String()).Text(story.Rule, "G4"))
 }

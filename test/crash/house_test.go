@@ -81,8 +81,8 @@ func build(t testing.TB, fs vfs.FS, p plan) (*house, error) {
 	})
 	h.later(h.users.Close)
 	p.queue.IDs = h.ids
-	p.queue.Transports = map[string]queue.Transport{
-		queue.Local: deliver.New(deliver.Options{Blobs: h.blobs, Mailboxes: h.mailboxes, Directory: h.users}),
+	p.queue.Transports = map[string]queue.TransportOptions{
+		queue.Local: {Transport: deliver.New(deliver.Options{Blobs: h.blobs, Mailboxes: h.mailboxes, Directory: h.users})},
 	}
 	h.queue = queue.New(db, h.blobs, h.stories, p.queue)
 	if !p.idle {

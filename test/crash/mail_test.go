@@ -393,7 +393,7 @@ func TestLargeAndRestarted(t *testing.T) {
 		c.talk("C: MAIL FROM:<x@a.example>\nS: 250\nC: RCPT TO:<team@b.example>\nS: 250")
 	}
 	// Another queue over the same store stands for the process after a restart.
-	h.queue = queue.New(h.db, h.blobs, h.stories, queue.Options{IDs: h.ids, Transports: map[string]queue.Transport{queue.Local: h.transport()}})
+	h.queue = queue.New(h.db, h.blobs, h.stories, queue.Options{IDs: h.ids, Transports: map[string]queue.TransportOptions{queue.Local: {Transport: h.transport()}}})
 	h.queue.Start()
 	h.later(func() { h.queue.Stop(context.Background()) })
 	h.settled()

@@ -63,8 +63,8 @@ func busyHouse(t testing.TB, fs vfs.FS) (*house, error) {
 		},
 	})
 	h.later(h.users.Close)
-	h.queue = queue.New(db, h.blobs, h.stories, queue.Options{IDs: h.ids, Transports: map[string]queue.Transport{
-		queue.Local: deliver.New(deliver.Options{Blobs: h.blobs, Mailboxes: h.mailboxes, Directory: h.users})}})
+	h.queue = queue.New(db, h.blobs, h.stories, queue.Options{IDs: h.ids, Transports: map[string]queue.TransportOptions{
+		queue.Local: {Transport: deliver.New(deliver.Options{Blobs: h.blobs, Mailboxes: h.mailboxes, Directory: h.users})}}})
 	h.queue.Start()
 	h.later(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
