@@ -89,7 +89,7 @@ var arrows = map[string][]string{
 	// Floor 4, wiring.
 	"config":      {},
 	"app":         join(forDesks, desks, []string{"config", "kv/lsm", "kv/pg"}),
-	"cmd/postino": {"app"},
+	"cmd/postino": {"app", "smtp", "message", "mailfile", "vfs"}, // what sendmail reads, says and leaves
 
 	// Beside.
 	"web":          {},

@@ -37,6 +37,12 @@ func ExampleConfig(hostname, dataDir string) []byte {
 // DataDir is where the node keeps everything.
 func (c *Config) DataDir() string { return c.c.Server.DataDir }
 
+// Hostname is the name of the node.
+func (c *Config) Hostname() string { return c.c.Server.Hostname }
+
+// MaxMessage is the largest message that is taken, in octets.
+func (c *Config) MaxMessage() int64 { return c.c.SMTP.MaxSize }
+
 // LogFormat is "text" or "json".
 func (c *Config) LogFormat() string { return c.c.Log.Format }
 

@@ -28,16 +28,17 @@ const (
 
 // cli is the command line.
 type cli struct {
-	Dev     devCmd     `cmd:"" help:"Run a whole mail system on loopback: any sender, any recipient, any login."`
-	Serve   serveCmd   `cmd:"" help:"Run the server."`
-	Setup   setupCmd   `cmd:"" help:"Write a configuration, create the first domain and user, print the DNS records."`
-	User    userCmd    `cmd:"" help:"Users: add, list, remove, passwd, app-password, limits, delegate."`
-	Domain  domainCmd  `cmd:"" help:"Domains: add, change, list, remove, recipients."`
-	Alias   aliasCmd   `cmd:"" help:"Aliases: add, list, remove."`
-	Route   routeCmd   `cmd:"" help:"Routes of mail that is not delivered here: add, list, show, remove, test."`
-	Trace   traceCmd   `cmd:"" help:"Tell the story of a message: what was decided, when, by which rule."`
-	Config  configCmd  `cmd:"" help:"Configuration file: check."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Dev      devCmd      `cmd:"" help:"Run a whole mail system on loopback: any sender, any recipient, any login."`
+	Serve    serveCmd    `cmd:"" help:"Run the server."`
+	Setup    setupCmd    `cmd:"" help:"Write a configuration, create the first domain and user, print the DNS records."`
+	User     userCmd     `cmd:"" help:"Users: add, list, remove, passwd, app-password, limits, delegate."`
+	Domain   domainCmd   `cmd:"" help:"Domains: add, change, list, remove, recipients."`
+	Alias    aliasCmd    `cmd:"" help:"Aliases: add, list, remove."`
+	Route    routeCmd    `cmd:"" help:"Routes of mail that is not delivered here: add, list, show, remove, test."`
+	Trace    traceCmd    `cmd:"" help:"Tell the story of a message: what was decided, when, by which rule."`
+	Config   configCmd   `cmd:"" help:"Configuration file: check."`
+	Sendmail sendmailCmd `cmd:"" passthrough:"" help:"Take a message from a program, as sendmail(8) does; also under the names sendmail, mailq and newaliases."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // env is what commands get from the outside.
@@ -50,7 +51,11 @@ type env struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(&env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.Args[1:]))
+	e := &env{ctx: ctx, in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	if args, ok := sendmailByName(os.Args[0], os.Args[1:]); ok {
+		os.Exit(runSendmail(e, args))
+	}
+	os.Exit(run(e, os.Args[1:]))
 }
 
 // run carries out one command line and returns the exit code.
@@ -91,6 +96,10 @@ func run(e *env, args []string) int {
 
 // exitCode maps the class of an error.
 func exitCode(err error) int {
+	var own exitError
+	if errors.As(err, &own) {
+		return own.code
+	}
 	var bad configError
 	if errors.As(err, &bad) {
 		return exitConfig
