@@ -1,0 +1,197 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/queue"
+)
+
+// demands is a Policy that wants the same of all hosts.
+func demands(p TLSPolicy) func(*Options) {
+	return func(o *Options) {
+		o.Policy = func(context.Context, string, Host) (TLSPolicy, error) { return p, nil }
+	}
+}
+
+// What each mode makes of each kind of server (RFC 3207, RFC 7435, TL4).
+func TestTLSModes(t *testing.T) {
+	ca := newAuthority(t)
+	good, wild, other := ca.issue(t, "mx.b.example"), ca.issue(t, "*.b.example"), ca.issue(t, "mx.other.example")
+	stranger := newAuthority(t).issue(t, "mx.b.example")
+	expect := func(o directory.TLSMode, result queue.Result, inTLS bool) [3]any { return [3]any{o, result, inTLS} }
+	const (
+		opp      = directory.TLSOpportunistic
+		required = directory.TLSRequired
+		verified = directory.TLSVerified
+	)
+	for _, tc := range []struct {
+		name   string
+		server func() *server
+		want   [][3]any
+	}{
+		{"no TLS", func() *server { return &server{} },
+			[][3]any{expect(opp, queue.Relayed, false), expect(required, queue.Deferred, false), expect(verified, queue.Deferred, false)}},
+		{"good", func() *server { return &server{cert: good} },
+			[][3]any{expect(opp, queue.Relayed, true), expect(required, queue.Relayed, true), expect(verified, queue.Relayed, true)}},
+		{"wildcard", func() *server { return &server{cert: wild} }, [][3]any{expect(verified, queue.Relayed, true)}},
+		{"other name", func() *server { return &server{cert: other} },
+			[][3]any{expect(opp, queue.Relayed, true), expect(required, queue.Relayed, true), expect(verified, queue.Deferred, false)}},
+		{"unknown authority", func() *server { return &server{cert: stranger} },
+			[][3]any{expect(opp, queue.Relayed, true), expect(required, queue.Relayed, true), expect(verified, queue.Deferred, false)}},
+		{"broken handshake", func() *server { return &server{cert: good, garble: true} },
+			[][3]any{expect(opp, queue.Relayed, false), expect(required, queue.Deferred, false), expect(verified, queue.Deferred, false)}},
+		{"refused", func() *server {
+			return &server{cert: good, replies: map[string]string{"starttls": "454 4.7.0 not now"}}
+		},
+			[][3]any{expect(opp, queue.Relayed, false), expect(required, queue.Deferred, false)}},
+		{"lost", func() *server { return &server{cert: good, replies: map[string]string{"starttls": "close"}} },
+			[][3]any{expect(opp, queue.Relayed, false), expect(required, queue.Deferred, false)}},
+		{"silent", func() *server { return &server{cert: good, replies: map[string]string{"starttls": "hang"}} },
+			[][3]any{expect(opp, queue.Relayed, false)}},
+	} {
+		for _, want := range tc.want {
+			mode, result, inTLS := want[0].(directory.TLSMode), want[1].(queue.Result), want[2].(bool)
+			t.Run(tc.name+"/"+mode.String(), func(t *testing.T) {
+				bubble(t, func(o *Options) { o.Roots = ca.pool(); demands(TLSPolicy{Mode: mode})(o) }, func(w *world) {
+					s := w.simple("b.example", "192.0.2.10", tc.server())
+					words := "250"
+					if result == queue.Deferred {
+						words = "4.7.5 "
+					}
+					w.one("bob@b.example", result, words)
+					if m := s.taken(); result == queue.Relayed && (len(m) != 1 || m[0].tls != inTLS) {
+						t.Errorf("taken: %+v", m)
+					} else if result == queue.Deferred && len(m) != 0 {
+						t.Error("the message was sent")
+					}
+				})
+			})
+		}
+	}
+}
+
+// A host whose TLS is broken is given mail in clear at once for a while, and
+// never when TLS is demanded.
+func TestRememberPlain(t *testing.T) {
+	ca := newAuthority(t)
+	bubble(t, func(o *Options) { o.Limits.PerConnection = 1 }, func(w *world) {
+		s := w.simple("b.example", "192.0.2.10", &server{cert: ca.issue(t, "mx.b.example"), garble: true})
+		w.one("bob@b.example", queue.Relayed, "250")
+		w.one("bob@b.example", queue.Relayed, "250")
+		if s.count() != 3 {
+			t.Errorf("%d connections for two messages, want 2 and 1", s.count())
+		}
+	})
+}
+
+// A policy that cannot be found out defers; its own verification counts; the
+// certificate is judged for the host.
+func TestPolicy(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "mx.b.example")
+	bubble(t, func(o *Options) {
+		o.Policy = func(_ context.Context, domain string, h Host) (TLSPolicy, error) {
+			switch {
+			case domain == "b.example" && h.Name == "mx.b.example":
+				return TLSPolicy{}, errors.New("no such luck")
+			case domain == "c.example":
+				return TLSPolicy{Mode: directory.TLSVerified, Source: "DANE", Verify: func(cs tls.ConnectionState) error {
+					if len(cs.PeerCertificates) == 0 {
+						return errors.New("nothing to see")
+					}
+					return nil
+				}}, nil
+			}
+			return TLSPolicy{Mode: directory.TLSVerified, Source: "DANE", Verify: func(tls.ConnectionState) error { return errors.New("wrong key") }}, nil
+		}
+	}, func(w *world) {
+		b := w.simple("b.example", "192.0.2.10", &server{cert: cert})
+		w.simple("c.example", "192.0.2.11", &server{cert: cert})
+		d := w.simple("d.example", "192.0.2.12", &server{cert: cert})
+		w.one("bob@b.example", queue.Deferred, "4.7.5 what TLS b.example wants of mx.b.example cannot be found out: no such luck")
+		w.one("bob@c.example", queue.Relayed, "250")
+		w.one("bob@d.example", queue.Deferred, "4.7.5 DANE requires TLS that mx.d.example does not give: ")
+		if len(b.taken())+len(d.taken()) != 0 {
+			t.Error("mail was sent against the policy")
+		}
+		// TLS-Required: No (RFC 8689 §3)
+		w.oneItem(func(it *queue.Item) { it.TLSOptional = true }, "bob@d.example", queue.Relayed, "250")
+	})
+}
+
+// RFC 8689 §4.2.1.
+func TestRequireTLS(t *testing.T) {
+	ca := newAuthority(t)
+	good, bad := ca.issue(t, "mx.b.example", "b.example"), ca.issue(t, "mx.c.example")
+	offers := []string{"PIPELINING", "REQUIRETLS"}
+	mx := "@ MX 10 mx\nmx A 192.0.2.10\n"
+	for _, tc := range []struct {
+		name     string
+		zone     string
+		security dns.Security
+		server   *server
+		policy   *TLSPolicy
+		from     string
+		result   queue.Result
+		reply    string
+	}{
+		{"all given", mx, dns.Secure, &server{cert: good, offers: offers}, nil, "a@a.example", queue.Relayed, "250"},
+		{"MTA-STS for DNSSEC", mx, dns.Insecure, &server{cert: good, offers: offers}, &TLSPolicy{Mode: directory.TLSVerified, Authentic: true}, "a@a.example", queue.Relayed, "250"},
+		{"implicit MX", "@ A 192.0.2.10\n", dns.Insecure, &server{cert: good, offers: offers}, nil, "a@a.example", queue.Relayed, "250"},
+		{"no DNSSEC", mx, dns.Insecure, &server{cert: good, offers: offers}, nil, "a@a.example", queue.Rejected, "5.7.10 "},
+		{"no STARTTLS", mx, dns.Secure, &server{offers: offers}, nil, "a@a.example", queue.Rejected, "5.7.10 "},
+		{"other certificate", mx, dns.Secure, &server{cert: bad, offers: offers}, nil, "a@a.example", queue.Rejected, "5.7.10 "},
+		{"no REQUIRETLS", mx, dns.Secure, &server{cert: good}, nil, "a@a.example", queue.Rejected, "5.7.30 "},
+		{"nobody there", mx, dns.Secure, nil, nil, "a@a.example", queue.Deferred, "4.4.1 "},
+		{"a report goes anyway", mx, dns.Insecure, &server{}, nil, "", queue.Relayed, "250"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(o *Options) {
+				o.Roots = ca.pool()
+				if tc.policy != nil {
+					demands(*tc.policy)(o)
+				}
+			}, func(w *world) {
+				w.zone("b.example", tc.zone, tc.security)
+				if tc.server != nil {
+					w.listen(tc.server, "192.0.2.10:25")
+				}
+				w.oneItem(func(it *queue.Item) {
+					it.RequireTLS = true
+					if tc.from == "" {
+						it.From.Local, it.From.Domain = "", ""
+					}
+				}, "bob@b.example", tc.result, tc.reply)
+				switch {
+				case tc.server == nil:
+				case tc.result != queue.Relayed && len(tc.server.taken()) != 0:
+					t.Error("the message was sent")
+				case tc.result == queue.Relayed && tc.from != "" && !strings.Contains(tc.server.taken()[0].params, "REQUIRETLS"):
+					t.Errorf("MAIL with %q", tc.server.taken()[0].params)
+				}
+			})
+		})
+	}
+}
+
+// The whole list of exchangers is tried for a message that requires TLS, and
+// a connection made for other mail is not used for it.
+func TestRequireTLSNextHost(t *testing.T) {
+	ca := newAuthority(t)
+	bubble(t, func(o *Options) { o.Roots = ca.pool() }, func(w *world) {
+		w.zone("b.example", "@ MX 10 a\n@ MX 20 b\na A 192.0.2.10\nb A 192.0.2.11\n", dns.Secure)
+		a := w.listen(&server{}, "192.0.2.10:25")
+		b := w.listen(&server{cert: ca.issue(t, "b.b.example"), offers: []string{"REQUIRETLS"}}, "192.0.2.11:25")
+		w.one("bob@b.example", queue.Relayed, "250")
+		w.oneItem(func(it *queue.Item) { it.RequireTLS = true }, "bob@b.example", queue.Relayed, "250")
+		if len(a.taken()) != 1 || len(b.taken()) != 1 || !b.taken()[0].tls {
+			t.Errorf("%d, %d messages", len(a.taken()), len(b.taken()))
+		}
+	})
+}
