@@ -140,9 +140,9 @@ func (c *Conn) Started() time.Time { return c.started }
 func (c *Conn) Protocol(utf8 bool) string {
 	name := "ESMTP"
 	switch {
-	case c.srv != nil && c.srv.opts.LMTP && utf8:
+	case c.srv.opts.LMTP && utf8:
 		name = "UTF8LMTP"
-	case c.srv != nil && c.srv.opts.LMTP:
+	case c.srv.opts.LMTP:
 		name = "LMTP"
 	case utf8:
 		name = "UTF8SMTP"
@@ -193,6 +193,7 @@ func (c *Conn) enter() bool {
 				known = p.src.IsValid()
 				c.remote = p.src.Addr()
 				c.told = &Origin{Addr: c.remote, Port: p.src.Port(), Dest: p.dst}
+				log.told(c)
 			}
 		}
 	}

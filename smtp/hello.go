@@ -62,7 +62,7 @@ func (c *Conn) greeting() *Reply {
 
 // forget undoes what was learnt of a client.
 func (c *Conn) forget() {
-	c.hello, c.esmtp, c.authable, c.identity, c.forward = "", false, false, "", nil
+	c.hello, c.esmtp, c.authable, c.identity, c.forward, c.holdUntil = "", false, false, "", nil, time.Time{}
 }
 
 // refuse says what NewSession answered. After a 554 the client may still say

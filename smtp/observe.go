@@ -57,6 +57,11 @@ func (e *events) refused(c *Conn, limit string) {
 	e.log.Info("smtp connection refused", "remote", c.remote, "limit", limit)
 }
 
+// told notes for whom a listed peer speaks from now on.
+func (e *events) told(c *Conn) {
+	e.log.Debug("smtp client told", "peer", c.peer, "remote", c.told.Addr, "login", postino.Printable(c.told.Login))
+}
+
 func (e *events) proxyFailed(c *Conn, err error) {
 	e.refusals.Inc()
 	e.log.Info("smtp proxy header failed", "peer", c.peer, "error", postino.Printable(err.Error()))

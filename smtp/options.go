@@ -64,7 +64,7 @@ type Options struct {
 	PriorityPolicy string
 	// NoSoliciting, when not nil, announces NO-SOLICITING with these classes,
 	// perhaps none; mail that names one of them by SOLICIT= is refused (RFC
-	// 3865 §2).
+	// 3865 §2). They must fit into a reply line: 490 octets with commas.
 	NoSoliciting []string
 	// RRVS announces that recipients may be asked to be valid since a date (RFC
 	// 7293 §3.1).
@@ -83,9 +83,10 @@ type Options struct {
 	// are asked for the address from the PROXY header if there was one. nil: none.
 	XClient  func(netip.Addr) bool
 	XForward func(netip.Addr) bool
-	// Trusted tells which peers are listed: they have no limits per address,
-	// may use the reserved connections and are not limited in transactions
-	// (SS14, SS15). nil trusts nobody.
+	// Trusted tells which clients are listed, by the address that PROXY or
+	// XCLIENT told if they did: they have no limits per address, may use the
+	// reserved connections and are not limited in transactions (SS14, SS15). nil
+	// trusts nobody.
 	Trusted func(netip.Addr) bool
 	// Limits are the bounds of SS5 to SS15.
 	Limits Limits

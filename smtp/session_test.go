@@ -3,6 +3,7 @@ package smtp
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -210,7 +211,7 @@ func TestAuth(t *testing.T) {
 
 // TestProtocol is RFC 3848 and RFC 6531 §4.3.
 func TestProtocol(t *testing.T) {
-	c := &Conn{}
+	c := &Conn{srv: NewServer(Options{})}
 	if c.Protocol(false) != "SMTP" {
 		t.Fatal("HELO")
 	}
@@ -220,6 +221,10 @@ func TestProtocol(t *testing.T) {
 			t.Fatal(c.Protocol(false), c.Protocol(true))
 		}
 		c.identity = "x"
+	}
+	c.srv, c.tls = NewServer(Options{LMTP: true}), new(tls.ConnectionState)
+	if c.Protocol(false) != "LMTPSA" || c.Protocol(true) != "UTF8LMTPSA" {
+		t.Fatal(c.Protocol(false), c.Protocol(true))
 	}
 }
 

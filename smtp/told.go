@@ -147,6 +147,7 @@ func (c *Conn) doXClient(arg []byte) *Reply {
 	c.endSession()
 	c.forget()
 	c.told, c.mails, c.faults = &o, 0, 0
+	c.srv.log.told(c)
 	if limit := c.settle(o.Addr, false); limit != "" {
 		c.srv.log.refused(c, limit)
 		c.drop(replyTooMany)

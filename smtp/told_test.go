@@ -145,6 +145,49 @@ func TestXForward(t *testing.T) {
 	}
 }
 
+// TestForgotten shows SS3 and SS6 for what is not SMTP's own: logins and
+// what was told of a message end with STARTTLS, who the client is does not.
+func TestForgotten(t *testing.T) {
+	var c0 *Conn
+	f := &fake{login: "tim"}
+	f.onData = func(c *Conn) { c0 = c }
+	opts := Options{TLS: serverTLS(), AuthInsecure: true, XClient: all, XForward: all, FutureRelease: time.Hour, RequireTLSOption: true}
+	bubble(t, opts, f, func(t *testing.T, _ *Server, c *client) {
+		c.script(hello + `
+			C: MAIL FROM:<a@example.org> REQUIRETLS
+			S: 555 5.5.4
+			C: XCLIENT ADDR=198.51.100.7 LOGIN=tim HELO=h PROTO=ESMTP
+			S: 220 
+			C: XFORWARD NAME=f
+			S: 250 
+			C: MAIL FROM:<a@example.org> HOLDUNTIL=2000-01-01T00:30:00Z
+			S: 501 5.5.4
+			C: STARTTLS
+			S: 220 `)
+		if err := c.startTLS(); err != nil {
+			t.Fatal(err)
+		}
+		c.script(`
+			C: MAIL FROM:<a@example.org>
+			S: 503 
+			C: EHLO x
+			S: 250 
+			C: MAIL FROM:<a@example.org> HOLDUNTIL=2000-01-01T00:30:00Z REQUIRETLS
+			S: 250 
+			C: RCPT TO:<b@example.org>
+			S: 250 
+			C: DATA
+			S: 354 `)
+		if o := c0.Client(); c0.Identity() != "" || c0.Forwarded() != (Origin{}) || c0.Protocol(false) != "ESMTPS" || c0.Remote() != o.Addr || o.Addr.String() != "198.51.100.7" {
+			t.Errorf("%+v", c0)
+		}
+		c.script("C: .\nS: 250 ")
+		if p := f.posts[0].opts; !p.RequireTLS || p.HoldUntil != time.Date(2000, 1, 1, 0, 30, 0, 0, time.UTC) {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
 func TestAttributes(t *testing.T) {
 	for _, c := range []struct {
 		in string
