@@ -62,7 +62,9 @@ type attempt struct {
 
 // serve tries one way.
 func (a *attempt) serve(ctx context.Context, w *way) error {
-	a.r.limits.put(w.site, w.route.Connections, a.r.opts.Limits.Attempt)
+	if w.route != noRoute {
+		a.r.limits.put(w.site, w.route.Connections, a.r.opts.Limits.Attempt)
+	}
 	if !w.hosts() {
 		return a.deposit(ctx, w)
 	}
@@ -122,7 +124,7 @@ func (a *attempt) learn(w *way, h queue.Health, reason string) {
 
 // tellSite tells the queue about the site.
 func (a *attempt) tellSite() {
-	if a.health != 0 {
+	if a.health != 0 && a.stop.Err() == nil { // what a stop cut off says nothing
 		a.b.Site(a.health, a.reason)
 	}
 }
@@ -151,7 +153,7 @@ func (l *leg) run(ctx context.Context) error {
 
 // round asks an idle connection, or else the hosts in their order.
 func (l *leg) round(ctx context.Context) (more bool, err error) {
-	k := key{l.w.site, l.w.route.Name, l.wish(l.w)}
+	k := key{l.w.site, l.w.route, l.wish(l.w)}
 	if s := l.r.pool.get(k); s != nil {
 		s.reused = true
 		if more, err = l.use(ctx, s, k); err != nil || more || len(l.left) == 0 {
@@ -199,8 +201,9 @@ func (l *leg) note(t *trouble) {
 // there are recipients that this connection could not take any more.
 func (l *leg) use(ctx context.Context, s *session, k key) (more bool, err error) {
 	limit := l.w.perConnection(l.r.opts.Limits)
+	clean := false // a panic leaves a transaction open
 	defer func() {
-		if err == nil && s.Usable() && s.Mails() < limit {
+		if clean && s.Usable() && s.Mails() < limit {
 			l.r.pool.put(k, s, l.w.idle(l.r.opts.Limits))
 			return
 		}
@@ -216,15 +219,19 @@ func (l *leg) use(ctx context.Context, s *session, k key) (more bool, err error)
 			return true, nil
 		}
 		if !s.Usable() {
-			return false, nil
+			break
 		}
 		n := min(len(todo), l.r.opts.Limits.Recipients)
 		again, end, err := l.transact(ctx, s, todo[:n])
-		if err != nil || end {
+		if err != nil {
 			return false, err
+		}
+		if end {
+			break
 		}
 		todo = append(again, todo[n:]...)
 	}
+	clean = true
 	return false, nil
 }
 

@@ -131,6 +131,7 @@ type Relay struct {
 	plain   *memory[string, struct{}]            // addresses whose TLS failed
 	known   *memory[postino.Address, smtp.Reply] // what call-ahead learned
 	limits  *memory[string, int]                 // connections that the routes of sites allow
+	asking  chan struct{}                        // a place for each call-ahead under way
 	observe *observer
 }
 
@@ -157,6 +158,7 @@ func New(opts Options) (*Relay, error) {
 		plain:   newMemory[string, struct{}](opts.Limits.Memory),
 		known:   newMemory[postino.Address, smtp.Reply](opts.Limits.Memory),
 		limits:  newMemory[string, int](directory.MaxRoutes),
+		asking:  make(chan struct{}, maxAsking),
 		observe: newObserver(opts.Logger, opts.Metrics),
 	}, nil
 }

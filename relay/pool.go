@@ -4,13 +4,16 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/postino-mail/postino/directory"
 )
 
 // key says for which mail a connection may be used again: that of a site, sent
-// by the same route, with the same wish for TLS.
+// by the same route as it is now, with the same wish for TLS.
 type key struct {
-	site, route string
-	wish        wish
+	site  string
+	route *directory.Route
+	wish  wish
 }
 
 // pool keeps connections that wait for a next message. All methods may be

@@ -151,7 +151,7 @@ func (p *probe) run(ctx context.Context) {
 
 // step tells of a host and its addresses.
 func (t *target) step(took time.Duration) Step {
-	s := Step{Kind: "mx", Severity: OK, Host: t.Name, Preference: t.Preference, Skipped: t.skipped, Took: took, Text: "insecure name servers"}
+	s := Step{Kind: "mx", Severity: OK, Host: t.Name, Preference: t.Preference, Skipped: t.skipped, Took: took, Text: "not proven by DNSSEC"}
 	if t.Secure {
 		s.Text = "proven by DNSSEC or named by a route"
 	}

@@ -5,10 +5,13 @@ import (
 	"encoding/base64"
 	"net"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/directory"
@@ -305,6 +308,16 @@ func TestExpand(t *testing.T) {
 	}
 }
 
+// Whatever the address is, its file lies where the template puts it.
+func TestExpandStays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := postino.Address{Local: rapid.StringMatching(`[-./a%u\x00-\x20é~]{0,8}`).Draw(t, "local"), Domain: rapid.StringMatching(`[a./-]{0,8}`).Draw(t, "domain")}
+		if name, ok := expand("/mail/%d/%u", a); ok && (path.Dir(path.Dir(name)) != "/mail" || strings.HasPrefix(path.Base(name), ".")) {
+			t.Fatalf("%q leads to %q", a, name)
+		}
+	})
+}
+
 // A backup exchanger asks the primaries and remembers what they said.
 func TestVerify(t *testing.T) {
 	bubble(t, nil, func(w *world) {
@@ -346,6 +359,12 @@ func TestVerify(t *testing.T) {
 		ask("x@missing.example", 550)
 		w.zone("b.example", "@ MX 10 a\n@ MX 30 out.example.\n@ MX 40 worse\na A 192.0.2.10\nworse A 192.0.2.12\n", dns.Insecure)
 		ask("new@b.example", 451)
+		w.listen(&server{replies: map[string]string{"greeting": "hang"}}, "192.0.2.10:25")
+		began := time.Now()
+		ask("slow@b.example", 451)
+		if took := time.Since(began); took > 2*time.Minute {
+			t.Errorf("a client waited %v", took)
+		}
 		if worse.count() != 0 {
 			t.Error("a host worse than ourselves was asked")
 		}

@@ -3,9 +3,16 @@ package relay
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/smtp"
+)
+
+// Bounds of the call-ahead: strangers cause it, and a client waits for it.
+const (
+	maxAsking  = 20
+	verifyTime = time.Minute
 )
 
 // Verify asks the servers that mail for a goes to whether they take it: as a
@@ -14,7 +21,8 @@ import (
 //
 // A reply of 2yz means that the recipient exists, 5yz that it does not, 4yz that
 // nobody can be asked for now; the reply is in our words where no server was
-// asked. The first two are remembered for a while. An error is one of our own store.
+// asked, or nobody answered within a minute. The first two are remembered for a
+// while. An error is one of our own store, or of ctx.
 func (r *Relay) Verify(ctx context.Context, a postino.Address) (smtp.Reply, error) {
 	if reply, ok := r.known.get(a); ok {
 		return reply, nil
@@ -26,6 +34,14 @@ func (r *Relay) Verify(ctx context.Context, a postino.Address) (smtp.Reply, erro
 	if route == nil {
 		route = noRoute
 	}
+	select {
+	case r.asking <- struct{}{}:
+		defer func() { <-r.asking }()
+	case <-ctx.Done():
+		return smtp.Reply{}, ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, verifyTime)
+	defer cancel()
 	reply := r.callAhead(ctx, &way{route: route, domain: a.Domain, site: Dest(route, a)}, a)
 	switch {
 	case reply.Success():
