@@ -89,12 +89,14 @@ type outgoing struct {
 	envelope postino.Envelope
 	text     []byte // CRLF
 	has8Bit  bool
+
+	seen map[postino.Address]bool // recipients
 }
 
 // compose makes a message and its envelope of what was read and of the command
 // line. Host completes addresses without domain; login is who calls.
 func compose(a *sendmailArgs, text []byte, host, login string) (*outgoing, error) {
-	m := &outgoing{}
+	m := &outgoing{seen: map[postino.Address]bool{}}
 	m.envelope = postino.Envelope{EnvID: a.envID, Ret: a.ret, Body: a.body}
 	if err := m.setSender(a, host, login); err != nil {
 		return nil, err
@@ -187,7 +189,8 @@ func (m *outgoing) addRcpts(a *sendmailArgs, list []byte, host string) error {
 		return err
 	}
 	for _, addr := range addrs {
-		if !slices.ContainsFunc(m.envelope.Rcpts, func(r postino.Recipient) bool { return r.Address == addr }) {
+		if !m.seen[addr] {
+			m.seen[addr] = true
 			m.envelope.Rcpts = append(m.envelope.Rcpts, postino.Recipient{Address: addr, Notify: a.notify})
 		}
 	}
