@@ -34,7 +34,8 @@ func (q *Queue) claim(it *Item, seated bool) bool {
 // seat claims an item if its line has room for it. For sites the room that is
 // free bounds what one of them and one sender may have: alone each gets half of
 // it at most, and n of them leave 1/(n+1) free, so that none shuts others out
-// (QU8). A newcomer does not overtake those who are parked. The lock is held.
+// (QU8). A newcomer does not overtake those who are parked, unless their senders
+// have their share already. The lock is held.
 func (q *Queue) seat(it *Item, newcomer bool) bool {
 	ln := q.lines[it.Transport]
 	if ln == nil {
@@ -50,7 +51,7 @@ func (q *Queue) seat(it *Item, newcomer bool) bool {
 	free := l.Ready - q.siteRoom.items
 	s := q.siteOf(ln, it.Dest)
 	u := q.senderOf(it)
-	if s.health == closed || newcomer && s.parked || s.held >= s.most(free) || u.held >= free || q.siteRoom.bytes+it.weigh() > l.ReadyBytes {
+	if s.health == closed || newcomer && s.parked && !s.starved || s.held >= s.most(free) || u.held >= free || q.siteRoom.bytes+it.weigh() > l.ReadyBytes {
 		q.forgetSender(u)
 		q.look(s)
 		return false
@@ -92,6 +93,9 @@ func (q *Queue) unseat(it *Item) {
 		u.held--
 		q.forgetSender(u)
 		q.look(s)
+		if q.unseats++; q.unseats >= q.opts.Limits.Ready/64 || q.siteRoom.items == 0 {
+			q.relieve()
+		}
 	}
 }
 

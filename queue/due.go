@@ -27,6 +27,9 @@ func (q *Queue) keep() {
 		if now.Sub(aged) >= look {
 			aged = now
 			q.takeAged(now)
+			q.mu.Lock()
+			q.relieve()
+			q.mu.Unlock()
 		}
 		more, err := q.round(now)
 		sleep := time.Duration(0)
@@ -115,7 +118,7 @@ func (q *Queue) fillNew(ctx context.Context, _ time.Time) (more bool, err error)
 			return true
 		})
 	})
-	adoptErr := q.adopt(ctx, found)
+	_, adoptErr := q.adopt(ctx, found)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err == nil {
@@ -163,7 +166,7 @@ func (q *Queue) fillDue(ctx context.Context, now time.Time) (more bool, err erro
 		}
 		return true
 	}, func() { found, weight, next = found[:0], 0, time.Time{} })
-	adoptErr := q.adopt(ctx, found)
+	_, adoptErr := q.adopt(ctx, found)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err == nil {
@@ -299,9 +302,9 @@ func (q *Queue) isClaimed(id postino.ID) bool {
 // adopt claims items that a scan found and hands them over, except those that
 // came to memory or left it while the scan ran. Those for which their site has
 // no room are parked.
-func (q *Queue) adopt(ctx context.Context, found []*Item) error {
+func (q *Queue) adopt(ctx context.Context, found []*Item) (seated int, err error) {
 	if len(found) == 0 {
-		return nil
+		return 0, nil
 	}
 	now := time.Now()
 	var park []*Item
@@ -325,6 +328,7 @@ func (q *Queue) adopt(ctx context.Context, found []*Item) error {
 		case d == dutyNone:
 			q.nextDue = earlier(q.nextDue, until)
 		case q.seat(it, false):
+			seated++
 			q.hand(it)
 		case it.State == StateParked || !ln.opts.Sites:
 			q.noteStored(it) // the room was filled meanwhile
@@ -335,5 +339,5 @@ func (q *Queue) adopt(ctx context.Context, found []*Item) error {
 	}
 	q.left = nil
 	q.mu.Unlock()
-	return q.park(ctx, park)
+	return seated, q.park(ctx, park)
 }

@@ -83,9 +83,13 @@ func (q *Queue) feed(ctx context.Context, _ time.Time) (more bool, err error) {
 		s.hungry = true  // and does not ask for another one
 		q.left = map[postino.ID]bool{}
 		q.mu.Unlock()
-		err := q.feedSite(ctx, s, from, want)
+		fed, err := q.feedSite(ctx, s, from, want)
 		q.mu.Lock()
 		s.hungry = false
+		if fed == 0 && s.parked && s.health != closed {
+			s.starved = true
+			q.starved.push(s)
+		}
 		q.look(s)
 		q.mu.Unlock()
 		if err != nil {
@@ -96,11 +100,11 @@ func (q *Queue) feed(ctx context.Context, _ time.Time) (more bool, err error) {
 }
 
 // feedSite brings as many items of one site to memory as it wants.
-func (q *Queue) feedSite(ctx context.Context, s *site, from spot, want int) error {
+func (q *Queue) feedSite(ctx context.Context, s *site, from spot, want int) (fed int, err error) {
 	var found []*Item
 	var next spot
 	end := kv.PrefixEnd(parkKey(nil, s.hash, 0, 0)[:10])
-	err := q.db.View(ctx, nil, func(tx kv.Reader) error {
+	err = q.db.View(ctx, nil, func(tx kv.Reader) error {
 		found, next = found[:0], spot{}
 		var getErr error
 		err := tx.Scan(kv.Range{Start: parkKey(nil, s.hash, from.class, from.id), End: end}, func(key, _ []byte) bool {
@@ -124,7 +128,7 @@ func (q *Queue) feedSite(ctx context.Context, s *site, from spot, want int) erro
 		}
 		return err
 	})
-	adoptErr := q.adopt(ctx, found)
+	fed, adoptErr := q.adopt(ctx, found)
 	if err == nil {
 		err = adoptErr
 	}
@@ -136,7 +140,21 @@ func (q *Queue) feedSite(ctx context.Context, s *site, from spot, want int) erro
 		q.noteParked(s.line, s.dest, next)
 		q.mu.Unlock()
 	}
-	return err
+	return fed, err
+}
+
+// relieve lets some of the sites try again whose parked items found no room: it
+// is called now and then when seats were given back. The lock is held.
+func (q *Queue) relieve() {
+	q.unseats = 0
+	for range feedSites {
+		s, ok := q.starved.pop()
+		if !ok {
+			return
+		}
+		s.starved = false
+		q.look(s)
+	}
 }
 
 // sweep is a walk over the sites that have parked items, which makes those

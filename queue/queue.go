@@ -95,6 +95,8 @@ type Queue struct {
 	flows    map[flowKey]*flow    // items in memory for sites
 	idle     list.List            // sites with nothing in memory, the latest first
 	hungry   fifo[*site]          // sites that take parked items
+	starved  fifo[*site]          // sites whose parked items found no room
+	unseats  int                  // seats given back since some of these were fed
 	closing  fifo[*site]          // closed sites that have items in memory
 	sweep    sweep                // the walk over sites with parked items
 	desk     fifo[*Item]          // items that the clerks work on
@@ -173,8 +175,8 @@ func (q *Queue) SetReporter(r Reporter) { q.opts.Reporter = r }
 func (q *Queue) Start() {
 	q.mu.Lock()
 	q.active, q.begun = true, time.Now()
-	for _, s := range q.sites {
-		s.line.wake(s)
+	for _, ln := range q.lines {
+		ln.spawn()
 	}
 	q.mu.Unlock()
 	for _, ln := range q.lines {

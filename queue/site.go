@@ -69,11 +69,12 @@ type site struct {
 	words      string    // that told of the trouble
 	timer      *time.Timer
 
-	parked bool // items are parked from this spot on
-	from   spot
-	hungry bool          // in Queue.hungry
-	shut   bool          // in Queue.closing
-	elem   *list.Element // in Queue.idle
+	parked  bool // items are parked from this spot on
+	from    spot
+	hungry  bool          // in Queue.hungry
+	starved bool          // in Queue.starved: what is parked found no room
+	shut    bool          // in Queue.closing
+	elem    *list.Element // in Queue.idle
 }
 
 // siteOf returns the site of a destination, which comes into being with it.
@@ -129,13 +130,13 @@ func (q *Queue) awake(s *site) {
 // look finds out what a site needs after a change: parked items, or to be put
 // with the idle ones. Of these the latest are remembered. The lock is held.
 func (q *Queue) look(s *site) {
-	if !s.hungry && q.appetite(s) > 0 {
+	if !s.hungry && !s.starved && q.appetite(s) > 0 {
 		s.hungry = true
 		q.hungry.push(s)
 		q.awake(s)
 		q.poke()
 	}
-	if s.held > 0 || s.hungry || s.elem != nil {
+	if s.held > 0 || s.hungry || s.starved || s.elem != nil {
 		return
 	}
 	if s.health == open && s.failures == 0 && s.limit <= startLimit && !s.parked {
@@ -210,11 +211,16 @@ func (q *Queue) shutFor(s *site, h health, d time.Duration) {
 	}
 	if h == closed {
 		q.observe.siteClosed(s)
-		if s.ready > 0 && !s.shut {
-			s.shut = true
-			q.closing.push(s)
-			q.poke()
-		}
+		q.shutOut(s)
+	}
+}
+
+// shutOut lets the keeper park what a closed site has in memory. The lock is held.
+func (q *Queue) shutOut(s *site) {
+	if s.ready > 0 && !s.shut {
+		s.shut = true
+		q.closing.push(s)
+		q.poke()
 	}
 }
 

@@ -69,6 +69,9 @@ func (q *Queue) list(it *Item) {
 	f.tail = it
 	s.ready++
 	s.stuck = false
+	if s.health == closed { // since the item got its seat
+		q.shutOut(s)
+	}
 	s.line.wake(s)
 }
 
