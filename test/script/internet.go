@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -35,8 +36,9 @@ type internet struct {
 	names *dns.Fake
 	zones map[string]bool
 	disk  *vfs.Mem
+	left  *vfs.Mem // of the disk after a power cut, when a rule wanted one
 	peers map[string]*peer
-	live  *bool // of the process that runs: a dead one reaches nobody
+	live  *atomic.Bool // of the process that runs: a dead one reaches nobody
 }
 
 func newInternet() *internet {
@@ -50,8 +52,9 @@ func (i *internet) options() (app.Options, error) {
 	if err != nil {
 		return app.Options{}, err
 	}
-	live := true
-	i.live = &live
+	live := new(atomic.Bool)
+	live.Store(true)
+	i.live = live
 	return app.Options{
 		Hostname: hostname, Version: "script", Certs: cert, Ephemeral: true, Logger: logger(),
 		Stores: app.StoreOptions{
@@ -65,7 +68,7 @@ func (i *internet) options() (app.Options, error) {
 		},
 		Listen: i.net.Listen, DNS: i.names,
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if !live {
+			if !live.Load() {
 				return nil, errors.New("the process is dead")
 			}
 			return i.net.DialFrom(ctx, network, address, here)
@@ -185,7 +188,7 @@ func (w *world) peer(ts *testscript.TestScript, args []string) error {
 			return err
 		}
 	}
-	p = &peer{name: "mx." + name, address: what, net: i.net, open: map[net.Conn]bool{}}
+	p = &peer{name: "mx." + name, address: what, net: i.net, open: map[net.Conn]bool{}, cut: func() { i.left = i.disk.Crash(0, 1) }}
 	i.peers[name] = p
 	if err := p.configure(ts, rest); err != nil {
 		return err
@@ -277,8 +280,11 @@ func (w *world) crash(_ *testscript.TestScript, args []string) error {
 		percent = n
 	}
 	i := w.fake
-	left := i.disk.Crash(percent, 1)
-	*i.live = false
+	left := i.left
+	if i.left = nil; left == nil {
+		left = i.disk.Crash(percent, 1)
+	}
+	i.live.Store(false)
 	i.net.Reset(here)
 	if err := w.halt(); err != nil {
 		return fmt.Errorf("the process that died: %w", err)

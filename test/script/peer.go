@@ -24,6 +24,7 @@ type peer struct {
 	manners
 	name, address string
 	net           *memnet.Network
+	cut           func() // the power of the node is cut now
 
 	mu       sync.Mutex
 	ln       net.Listener // nil: nothing listens
@@ -345,9 +346,14 @@ func (s *session) end() error {
 		s.p.mails = append(s.p.mails, *m)
 	}
 	action := s.p.use("dot", "")
-	if action == "lost" {
+	switch action {
+	case "lost":
 		take()
 		return errOver
+	case "cut":
+		take()
+		s.p.cut()
+		action = "hang"
 	}
 	if s.lmtp {
 		take()

@@ -189,7 +189,11 @@ func (w *world) queue(ts *testscript.TestScript, args []string) error {
 		}
 		count += len(items)
 		for _, it := range items {
-			fmt.Fprintf(ts.Stdout(), "%s %s from <%s> attempts %d due in %s %s\n", it.State, it.Transport, it.From, it.Attempts, time.Until(it.Due).Round(time.Second), it.Reason)
+			due := ""
+			if !it.Due.IsZero() {
+				due = " due in " + time.Until(it.Due).Round(time.Second).String()
+			}
+			fmt.Fprintf(ts.Stdout(), "%s %s from <%s> attempts %d%s %s\n", it.State, it.Transport, it.From, it.Attempts, due, it.Reason)
 			for _, r := range it.Rcpts {
 				fmt.Fprintf(ts.Stdout(), "\tto <%s> %s %s\n", r.Address, rcptStates[r.State], r.Reply)
 			}

@@ -25,6 +25,7 @@ import (
 //	hang         answer nothing and wait
 //	wait D       answer well, but only after D
 //	lost         for dot: take the message, then end the connection
+//	cut          for dot: take the message and hang; "crash" goes back to this moment
 //	greylist D   for rcpt: 451 until D after sender and recipient came first
 //	cert NAME    for starttls: offer it, with a certificate for NAME
 //	broken       for starttls: offer it, and fail
