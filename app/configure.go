@@ -3,14 +3,18 @@ package app
 import (
 	"io"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/certs"
 	"github.com/postino-mail/postino/config"
+	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/imap"
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/metric"
+	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/vfs"
 )
@@ -75,6 +79,34 @@ func (c *Config) stores(log *slog.Logger, metrics *metric.Registry) StoreOptions
 		Blobs: blob.Options{
 			Inline: int(st.Inline), MemoryBudget: st.Memory,
 		},
+		Hostname: c.c.Server.Hostname, Outward: c.outward(),
+	}
+}
+
+func (c *Config) outward() Outward {
+	q, r := &c.c.Queue, &c.c.Relay
+	out := Outward{
+		Retry: queue.Schedule{First: q.First, Max: q.Max, Life: q.Life, BounceLife: q.BounceLife, Notice: q.Notice},
+		Slots: r.Connections, PerDomain: r.PerDomain, Private: within(r.AllowPrivate),
+	}
+	for _, s := range c.c.DNS.Servers {
+		out.NameServers = append(out.NameServers, dns.Server{Addr: netip.MustParseAddrPort(s), Trusted: c.c.DNS.Trusted}) // config has parsed it
+	}
+	return out
+}
+
+// within tells which addresses are in one of the networks, nil when there are
+// none.
+func within(networks []string) func(netip.Addr) bool {
+	if len(networks) == 0 {
+		return nil
+	}
+	all := make([]netip.Prefix, len(networks))
+	for i, n := range networks {
+		all[i] = netip.MustParsePrefix(n) // config has parsed it
+	}
+	return func(a netip.Addr) bool {
+		return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 	}
 }
 
@@ -87,7 +119,8 @@ func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 	}
 	o := Options{
 		Hostname: c.c.Server.Hostname, Stores: c.stores(log, metric.New()), Certs: cert, Version: version, Logger: log,
-		SMTP: c.smtpLimits(), IMAP: c.imapLimits(),
+		SMTP: c.smtpLimits(), IMAP: c.imapLimits(), NoSoliciting: c.c.SMTP.NoSoliciting, FutureRelease: c.c.SMTP.FutureRelease,
+		Trusted: within(c.c.SMTP.Trusted), Relay: within(c.c.SMTP.RelayFrom), Proxies: within(c.c.SMTP.Proxies), XClient: within(c.c.SMTP.XClient),
 	}
 	for _, l := range c.c.Listeners {
 		o.Listeners = append(o.Listeners, Listener{Service: Service(l.Kind), Address: l.Address, Clear: !l.TLS && l.Kind != config.Metrics})

@@ -20,13 +20,32 @@ type DevOptions struct {
 	Version  string
 }
 
-// devPorts are the ordinary ports with 1000 added.
-var devPorts = []struct {
+// port is where a service is offered.
+type port struct {
 	service Service
 	port    int
-}{{SMTP, 1025}, {Submission, 1587}, {Submissions, 1465}, {IMAP, 1143}, {IMAPS, 1993}}
+}
 
-// Dev returns a node on loopback on which every recipient exists.
+// devPorts are the ordinary ports with 1000 added, restPorts with 2000.
+var (
+	devPorts  = []port{{SMTP, 1025}, {Submission, 1587}, {Submissions, 1465}, {IMAP, 1143}, {IMAPS, 1993}}
+	restPorts = []port{{SMTP, 2025}, {Submission, 2587}, {IMAP, 2143}}
+)
+
+// listeners offers services on loopback.
+func (o *DevOptions) listeners(ports []port) (all []Listener) {
+	for _, p := range ports {
+		n := p.port + o.PortBase
+		if o.PortBase < 0 {
+			n = 0
+		}
+		all = append(all, Listener{Service: p.service, Address: fmt.Sprintf("localhost:%d", n)})
+	}
+	return all
+}
+
+// Dev returns a node on loopback on which every recipient exists; by itself it
+// knows no other server.
 func Dev(o DevOptions, log *slog.Logger) (Options, error) {
 	cert, err := certs.SelfSigned(time.Now(), "localhost", "127.0.0.1", "::1")
 	if err != nil {
@@ -34,20 +53,13 @@ func Dev(o DevOptions, log *slog.Logger) (Options, error) {
 	}
 	opts := Options{
 		Hostname: "localhost", Certs: cert, Version: o.Version, Dev: true, Logger: log,
-		Trusted: func(a netip.Addr) bool { return a.IsLoopback() },
+		Trusted: func(a netip.Addr) bool { return a.IsLoopback() }, Listeners: o.listeners(devPorts), FutureRelease: 30 * 24 * time.Hour,
 		Stores: StoreOptions{
 			Files: vfs.OS(), DataDir: o.DataDir, AnyUser: &directory.AcceptAny{Password: o.Password}, Metrics: metric.New(),
 		},
 	}
 	if o.DataDir == "" {
 		opts.Stores.Files, opts.Stores.DataDir, opts.Ephemeral = vfs.Memory(), "/postino", true
-	}
-	for _, p := range devPorts {
-		port := p.port + o.PortBase
-		if o.PortBase < 0 {
-			port = 0
-		}
-		opts.Listeners = append(opts.Listeners, Listener{Service: p.service, Address: fmt.Sprintf("localhost:%d", port)})
 	}
 	return opts, nil
 }

@@ -9,13 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/certs"
-	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/imap"
 	"github.com/postino-mail/postino/imapd"
 	"github.com/postino-mail/postino/receive"
@@ -32,13 +32,15 @@ const (
 	Submissions Service = "submissions"
 	IMAP        Service = "imap"
 	IMAPS       Service = "imaps"
+	LMTP        Service = "lmtp"
+	sendmail    Service = "sendmail" // the socket of the sendmail command
 	Metrics     Service = "metrics"
 )
 
 // Listener is an address on which a service is offered.
 type Listener struct {
 	Service Service
-	Address string // host:port; port 0 takes a free one
+	Address string // host:port, port 0 takes a free one; or unix:/path
 	// Clear listeners offer no STARTTLS and let users log in without TLS: for
 	// loopback only.
 	Clear bool
@@ -58,12 +60,20 @@ type Options struct {
 	Dev bool
 	// Trusted tells which peers are not limited per address.
 	Trusted func(netip.Addr) bool
-	// Listen opens the listeners, Dial the connections to other hosts; nil is the
-	// network of the system. The control socket is always a real one.
+	// Relay tells which clients may send to other servers without a login (SS18);
+	// Proxies which peers speak for others by the PROXY protocol, XClient by
+	// XCLIENT and XFORWARD (SS23). nil: none.
+	Relay, Proxies, XClient func(netip.Addr) bool
+	// NoSoliciting are the classes of solicitations that are refused.
+	NoSoliciting []string
+	// FutureRelease is how far ahead messages may be scheduled; 0: not at all.
+	FutureRelease time.Duration
+	// Inbound stands before what answers SMTP clients, so that a development
+	// server can misbehave; nil: nothing does.
+	Inbound func(smtp.Backend) smtp.Backend
+	// Listen opens the listeners; nil is the network of the system. Unix sockets
+	// are always real ones.
 	Listen func(network, address string) (net.Listener, error)
-	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	// DNS answers the questions of the node; nil asks the servers of the system.
-	DNS    dns.Resolver
 	SMTP   smtp.Limits
 	IMAP   imap.Limits
 	Logger *slog.Logger
@@ -93,10 +103,13 @@ func Start(opts Options) (*Node, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.Inbound == nil {
+		opts.Inbound = func(b smtp.Backend) smtp.Backend { return b }
+	}
 	if opts.Listen == nil {
 		opts.Listen = net.Listen
 	}
-	opts.Stores.Logger = opts.Logger
+	opts.Stores.Logger, opts.Stores.Hostname = opts.Logger, opts.Hostname
 	stores, err := openStores(opts.Stores)
 	if err != nil {
 		return nil, err
@@ -113,6 +126,9 @@ func Start(opts Options) (*Node, error) {
 	n.background(ctx, "mailboxes", n.Mailboxes.Run)
 	n.background(ctx, "blobs", n.upkeep)
 	n.background(ctx, "memory", giveBack)
+	if !opts.Ephemeral {
+		n.background(ctx, "spool", n.collect)
+	}
 	n.Queue.Start()
 	for _, s := range n.servers {
 		n.bg.Go(func() {
@@ -209,13 +225,21 @@ func (n *Node) Reload() error { return n.opts.Certs.Reload() }
 
 // listen opens every listener before the first is served.
 func (n *Node) listen() error {
-	for _, l := range n.opts.Listeners {
-		ln, err := n.opts.Listen("tcp", l.Address)
+	listeners := n.opts.Listeners
+	if !n.opts.Ephemeral {
+		listeners = append(slices.Clip(listeners), Listener{Service: sendmail, Address: "unix:" + submitPath(n.opts.Stores.DataDir)})
+	}
+	for _, l := range listeners {
+		ln, err := n.open(l)
 		if err != nil {
 			return postino.E(postino.Invalid, "listen for "+string(l.Service), l.Address, err)
 		}
-		l.Address = ln.Addr().String()
-		n.bound = append(n.bound, l)
+		if !isSocket(l.Address) {
+			l.Address = ln.Addr().String()
+		}
+		if l.Service != sendmail {
+			n.bound = append(n.bound, l)
+		}
 		s, err := n.service(l, ln)
 		if err != nil {
 			return errors.Join(err, ln.Close())
@@ -239,7 +263,7 @@ func (n *Node) listen() error {
 // service makes the engine and the desk behind a listener.
 func (n *Node) service(l Listener, ln net.Listener) (server, error) {
 	switch l.Service {
-	case SMTP, Submission, Submissions:
+	case SMTP, Submission, Submissions, LMTP, sendmail:
 		return n.smtp(l, ln), nil
 	case IMAP, IMAPS:
 		return n.imap(l, ln), nil
@@ -249,20 +273,37 @@ func (n *Node) service(l Listener, ln net.Listener) (server, error) {
 	return server{}, postino.E(postino.Invalid, "listen", string(l.Service), errors.New("no such service"))
 }
 
+// smtp makes a server for mail that comes in: from other servers, from users, or
+// from other software by LMTP.
 func (n *Node) smtp(l Listener, ln net.Listener) server {
 	o := &n.opts
 	profile := receive.MX
-	if l.Service != SMTP {
+	switch l.Service {
+	case Submission, Submissions:
 		profile = receive.Submission
+	case LMTP:
+		profile = receive.LMTP
+	case sendmail:
+		profile = receive.Local
 	}
 	desk := receive.New(receive.Options{
-		Hostname: o.Hostname, Profile: profile, Auth: true, Room: n.DB.Admit, Directory: n.Directory, Blobs: n.Blobs, Queue: n.Queue, Mailboxes: n.Mailboxes, DB: n.DB,
-		Stories: n.Stories, IDs: n.IDs, Logger: o.Logger, Metrics: o.Stores.Metrics,
+		Hostname: o.Hostname, Profile: profile, Auth: profile == receive.MX, Relay: o.Relay, Room: n.DB.Admit, Post: n.Post,
+		Directory: n.Directory, Blobs: n.Blobs, Queue: n.Queue, Mailboxes: n.Mailboxes, Stories: n.Stories, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	})
-	s := smtp.NewServer(smtp.Options{
-		Hostname: o.Hostname, Backend: desk, TLS: n.tls(l, "smtp"), ImplicitTLS: l.Service == Submissions, AuthInsecure: o.Dev || l.Clear,
-		Normalise: profile == receive.Submission, LaxPipelining: o.Dev, Trusted: o.Trusted, Limits: o.SMTP, Logger: o.Logger, Metrics: o.Stores.Metrics,
-	})
+	users := profile == receive.Submission || profile == receive.Local
+	so := smtp.Options{
+		Hostname: o.Hostname, Backend: o.Inbound(desk), TLS: n.tls(l, "smtp"), ImplicitTLS: l.Service == Submissions, AuthInsecure: o.Dev || l.Clear,
+		Normalise: users, LaxPipelining: o.Dev || profile == receive.Local, Trusted: o.Trusted, Limits: o.SMTP, Logger: o.Logger, Metrics: o.Stores.Metrics,
+		DSN: true, BinaryMIME: true, RequireTLSOption: true, DeliverBy: true, Priority: true, RRVS: true, NoSoliciting: o.NoSoliciting,
+		LMTP: profile == receive.LMTP, ETRN: profile == receive.MX, BURL: profile == receive.Submission, Service: string(l.Service),
+	}
+	if users {
+		so.FutureRelease = o.FutureRelease
+	}
+	if profile != receive.Local {
+		so.Proxies, so.XClient, so.XForward = o.Proxies, o.XClient, o.XClient
+	}
+	s := smtp.NewServer(so)
 	return server{serve: func() error { return s.Serve(ln) }, shutdown: func(ctx context.Context) error { ln.Close(); return s.Shutdown(ctx) }}
 }
 
@@ -282,7 +323,7 @@ func (n *Node) imap(l Listener, ln net.Listener) server {
 
 // tls returns the TLS settings of a listener, nil for one without.
 func (n *Node) tls(l Listener, alpn string) *tls.Config {
-	if l.Clear {
+	if l.Clear || isSocket(l.Address) {
 		return nil
 	}
 	return n.opts.Certs.Config(alpn)

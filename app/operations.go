@@ -35,6 +35,15 @@ var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any
 	"route.remove":      operation((*Stores).removeRoute),
 	"route.test":        operation((*Stores).testRoute),
 	"trace":             operation((*Stores).trace),
+	"queue.list":        operation((*Stores).listQueue),
+	"queue.summary":     operation((*Stores).summarizeQueue),
+	"queue.top":         operation((*Stores).topQueue),
+	"queue.hold":        operation(holdQueue),
+	"queue.release":     operation(releaseQueue),
+	"queue.retry":       operation(retryQueue),
+	"queue.reroute":     operation(rerouteQueue),
+	"queue.remove":      operation(removeQueue),
+	"probe":             operation((*Stores).probe),
 }
 
 // None stands where an operation has no result.

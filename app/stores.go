@@ -16,7 +16,9 @@ import (
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/relay"
 	"github.com/postino-mail/postino/story"
+	"github.com/postino-mail/postino/submit"
 	"github.com/postino-mail/postino/vfs"
 )
 
@@ -29,8 +31,11 @@ type StoreOptions struct {
 	Blobs   blob.Options
 	// AnyUser makes every domain local and every user on first sight (dev).
 	AnyUser *directory.AcceptAny
-	Logger  *slog.Logger
-	Metrics *metric.Registry
+	// Hostname is the name of this node.
+	Hostname string
+	Outward  Outward
+	Logger   *slog.Logger
+	Metrics  *metric.Registry
 }
 
 // Stores are the rooms that keep things, open on one data directory.
@@ -41,6 +46,8 @@ type Stores struct {
 	Directory *directory.Directory
 	Stories   *story.Store
 	Queue     *queue.Queue
+	Post      *submit.Post
+	Relay     *relay.Relay
 	IDs       *postino.IDs
 
 	files vfs.FS
@@ -71,9 +78,11 @@ func openStores(o StoreOptions) (*Stores, error) {
 	local := deliver.New(deliver.Options{
 		Blobs: s.Blobs, Mailboxes: s.Mailboxes, Directory: s.Directory, Logger: o.Logger, Metrics: o.Metrics,
 	})
-	s.Queue = queue.New(db, s.Blobs, s.Stories, queue.Options{
-		Logger: o.Logger, Metrics: o.Metrics, IDs: s.IDs, Transports: map[string]queue.TransportOptions{queue.Local: {Transport: local}},
-	})
+	if err := s.openMail(&o, local); err != nil {
+		s.Stories.Close()
+		s.Directory.Close()
+		return nil, errors.Join(err, db.Close())
+	}
 	return s, nil
 }
 
@@ -107,6 +116,7 @@ func (s *Stores) usage(ctx context.Context, account uint64) (u mailbox.Usage, er
 
 // Close closes everything in the reverse order; the queue must be stopped.
 func (s *Stores) Close() error {
+	s.Relay.Close()
 	s.Stories.Close()
 	s.Directory.Close()
 	return s.DB.Close()

@@ -26,6 +26,10 @@ func (d *Directory) inventAll(ctx context.Context, a postino.Address, x *expansi
 	}
 	all := Resolution{Local: true, Targets: x.out}
 	for _, f := range x.forwards {
+		if !d.opts.AcceptAny.invents(f.Address.Domain) {
+			all.Forwards = append(all.Forwards, f)
+			continue
+		}
 		r, err := d.invent(ctx, f.Address)
 		if err != nil {
 			return r, err

@@ -86,7 +86,7 @@ func (d *Directory) resolve(ctx context.Context, a postino.Address) (Resolution,
 		x = expansion{r: r}
 		return x.add(a, postino.Address{})
 	})
-	if d.opts.AcceptAny != nil && (x.relay != nil || len(x.forwards) > 0 || errors.Is(err, errForeign) || postino.Is(err, postino.NotFound)) {
+	if d.opts.AcceptAny.invents(a.Domain) && (x.relay != nil || len(x.forwards) > 0 || errors.Is(err, errForeign) || postino.Is(err, postino.NotFound)) {
 		return d.inventAll(ctx, a, &x)
 	}
 	if errors.Is(err, errForeign) {

@@ -261,6 +261,30 @@ func TestFoldIsOneForm(t *testing.T) {
 	})
 }
 
+// Domains that AcceptAny leaves to others are foreign, also as the targets of
+// aliases, while all others stay open to everybody.
+func TestAcceptAnyForeign(t *testing.T) {
+	d, _ := open(t, Options{AcceptAny: &AcceptAny{Foreign: func(domain string) bool { return domain == "far.test" }}})
+	ctx := t.Context()
+	if err := d.AddDomain(ctx, Domain{Name: "localhost"}); err != nil {
+		t.Fatal(err)
+	}
+	far := postino.Address{Local: "ana", Domain: "far.test"}
+	alias := postino.Address{Local: "away", Domain: "localhost"}
+	if err := d.SetAlias(ctx, Alias{Address: alias, Targets: []postino.Address{far}}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := d.Resolve(ctx, far); err != nil || r.Local || r.Relay != nil {
+		t.Errorf("a foreign address resolves to %+v, %v", r, err)
+	}
+	if r, err := d.Resolve(ctx, alias); err != nil || !r.Local || len(r.Targets) != 0 || len(r.Forwards) != 1 || r.Forwards[0].Address != far {
+		t.Errorf("the alias resolves to %+v, %v", r, err)
+	}
+	if r, err := d.Resolve(ctx, postino.Address{Local: "x", Domain: "any.test"}); err != nil || len(r.Targets) != 1 {
+		t.Errorf("any other address resolves to %+v, %v", r, err)
+	}
+}
+
 func TestAcceptAny(t *testing.T) {
 	made := map[uint64]string{}
 	d, _ := open(t, Options{

@@ -168,6 +168,13 @@ type AccountHooks struct {
 type AcceptAny struct {
 	// Password is what logins must give; empty accepts any.
 	Password string
+	// Foreign tells which domains belong to somebody else all the same; nil: none.
+	Foreign func(domain string) bool
+}
+
+// invents tells whether the users of a domain are made on the fly.
+func (o *AcceptAny) invents(domain string) bool {
+	return o != nil && (o.Foreign == nil || !o.Foreign(domain))
 }
 
 // Argon2 is the cost of a password hash (RFC 9106 §4). Zero fields are 19,456

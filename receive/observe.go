@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/postino-mail/postino"
-	"github.com/postino-mail/postino/message"
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/story"
@@ -47,8 +46,8 @@ func (o *observer) accepted(t *transaction, size int64) {
 	o.taken.Inc()
 	o.bytes.Add(float64(size))
 	if o.log.Enabled(context.Background(), slog.LevelInfo) {
-		o.log.LogAttrs(context.Background(), slog.LevelInfo, "receive: accepted", slog.String("message", t.id.String()),
-			slog.String("from", t.from.String()), slog.Int("recipients", len(t.accepted)), slog.Int64("size", size),
+		o.log.LogAttrs(context.Background(), slog.LevelInfo, "receive: accepted", slog.String("message", t.letter.ID.String()),
+			slog.String("from", t.letter.Envelope.From.String()), slog.Int("recipients", len(t.accepted)), slog.Int64("size", size),
 			slog.String("remote", t.s.conn.Remote().String()))
 	}
 }
@@ -59,10 +58,10 @@ func (t *transaction) refused(stage string, rcpt *postino.Address, err error) {
 	r := smtp.ReplyFor(err)
 	o := t.s.b.observe
 	o.refusals.With([...]string{"4", "5"}[min(1, max(0, r.Code/100-4))]).Inc()
-	o.log.LogAttrs(context.Background(), slog.LevelInfo, "receive: refused", slog.String("message", t.id.String()), slog.String("stage", stage),
-		slog.String("from", postino.Printable(t.from.String())), slog.String("reply", postino.Printable(r.Error())), slog.Any("cause", err))
-	e := t.s.b.opts.Stories.Event(t.id, story.Refused, time.Now()).Text(story.Stage, stage).
-		Text(story.Reply, r.Error()).Address(story.Sender, t.from)
+	o.log.LogAttrs(context.Background(), slog.LevelInfo, "receive: refused", slog.String("message", t.letter.ID.String()), slog.String("stage", stage),
+		slog.String("from", postino.Printable(t.letter.Envelope.From.String())), slog.String("reply", postino.Printable(r.Error())), slog.Any("cause", err))
+	e := t.s.b.opts.Stories.Event(t.letter.ID, story.Refused, time.Now()).Text(story.Stage, stage).
+		Text(story.Reply, r.Error()).Address(story.Sender, t.letter.Envelope.From)
 	if rcpt != nil {
 		e.Address(story.Recipient, *rcpt)
 	}
@@ -84,18 +83,4 @@ func (t *transaction) connection(e *story.Event) *story.Event {
 		e.Address(story.User, t.s.user.Address)
 	}
 	return e.Text(story.Listener, t.s.b.opts.Listener)
-}
-
-// acceptance is the first event of a message that is ours.
-func (t *transaction) acceptance(ix *message.Index, size int64, now time.Time) *story.Event {
-	e := t.s.b.opts.Stories.Event(t.id, story.Accepted, now).Address(story.Sender, t.from)
-	for _, a := range t.accepted {
-		e.Address(story.Recipient, a)
-	}
-	if v, ok := message.FirstField(ix.Header(), "message-id"); ok {
-		if ids := message.ParseMessageIDs(v, 1); len(ids) > 0 {
-			e.Text(story.MessageID, "<"+ids[0]+">")
-		}
-	}
-	return t.connection(e.Int(story.Size, size))
 }

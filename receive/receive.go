@@ -3,21 +3,19 @@ package receive
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
-	"time"
+	"net/netip"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/directory"
-	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/mailbox"
-	"github.com/postino-mail/postino/message"
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/sasl"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/story"
+	"github.com/postino-mail/postino/submit"
 )
 
 // Profile is what a listener is for.
@@ -29,38 +27,41 @@ const (
 	MX Profile = iota
 	// Submission takes mail from users who are logged in (RFC 6409).
 	Submission
+	// LMTP takes mail for local recipients from other software on this machine
+	// (RFC 2033).
+	LMTP
+	// Local takes mail from programs of this machine's users, over a socket.
+	Local
 )
 
 // Limits bounds what is decided here. A zero field means its default.
 type Limits struct {
-	// Targets is how many mailboxes one message goes to: 10,000.
-	Targets int
 	// Received is how many Received fields a message may have: 99 (SS24).
 	Received int
 	// Own is how many of them may be ours: 4 (SS24).
 	Own int
-	// Message are the limits of the indexer (SS9, PA1).
-	Message message.Limits
 }
 
-// Options says what a [Backend] works with. DB, Blobs, Directory, Mailboxes,
-// Queue, Stories and IDs are needed.
+// Options says what a [Backend] works with. Post, Blobs, Directory, Mailboxes,
+// Queue and Stories are needed.
 type Options struct {
 	// Hostname is our name in Received fields: the engine's.
 	Hostname string
-	// Listener names the listener in stories, "mx" or "submission" by default.
+	// Listener names the listener in stories; by default the profile does.
 	Listener string
 	Profile  Profile
 	// Auth offers logins on an MX listener too.
 	Auth bool
 
-	DB        kv.DB
+	// Relay tells which clients an MX listener takes mail for other servers from
+	// without a login; nil: none (SS18).
+	Relay     func(netip.Addr) bool
+	Post      *submit.Post
 	Blobs     *blob.Store
 	Directory *directory.Directory
 	Mailboxes *mailbox.Store
 	Queue     *queue.Queue
 	Stories   *story.Store
-	IDs       *postino.IDs
 	// Room tells whether so many octets may be stored; nil: the commit tells.
 	Room func(octets int64) error
 
@@ -73,6 +74,7 @@ type Options struct {
 type Backend struct {
 	opts    Options
 	observe *observer
+	turns   turns
 }
 
 // New returns the backend for one listener.
@@ -81,12 +83,12 @@ func New(opts Options) *Backend {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	if opts.Listener == "" {
-		opts.Listener = [...]string{"mx", "submission"}[opts.Profile]
+		opts.Listener = [...]string{"mx", "submission", "lmtp", "sendmail"}[opts.Profile]
 	}
 	for _, d := range [...]struct {
 		v   *int
 		def int
-	}{{&opts.Limits.Targets, 10_000}, {&opts.Limits.Received, 99}, {&opts.Limits.Own, 4}} {
+	}{{&opts.Limits.Received, 99}, {&opts.Limits.Own, 4}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}
@@ -115,16 +117,6 @@ func (s *session) Hello(context.Context, string, bool) error { return nil }
 func (s *session) Verify(context.Context, string) error      { return nil }
 func (s *session) Expand(context.Context, string) error      { return nil }
 func (s *session) Close()                                    {}
-
-// Turn implements smtp.Session: nobody may start our queue from outside.
-func (s *session) Turn(context.Context, string) error {
-	return &smtp.Reply{Code: 458, Enhanced: "4.7.1", Text: "Unable to queue messages for this node"}
-}
-
-// URL implements smtp.Session: there is no store of messages by URL.
-func (s *session) URL(context.Context, string) (io.ReadCloser, int64, error) {
-	return nil, 0, &smtp.Reply{Code: 554, Enhanced: "5.6.6", Text: "URL resolution is not offered"}
-}
 
 func (s *session) Mechanisms() []string {
 	if s.b.opts.Profile == Submission || s.b.opts.Auth {
@@ -158,50 +150,4 @@ func (s *session) password(ctx context.Context, c sasl.Credentials) (string, err
 	}
 	s.user = u
 	return u.Address.String(), nil
-}
-
-// Mail implements smtp.Session.
-func (s *session) Mail(ctx context.Context, from postino.Address, opts smtp.MailOptions) (smtp.Transaction, error) {
-	now := time.Now()
-	t := &transaction{s: s, id: s.b.opts.IDs.Next(now), from: from, opts: opts}
-	if err := t.mayBegin(ctx); err != nil {
-		t.refused("MAIL", nil, err)
-		t.Close()
-		return nil, err
-	}
-	return t, nil
-}
-
-// mayBegin judges a MAIL command.
-func (t *transaction) mayBegin(ctx context.Context) error {
-	o := &t.s.b.opts
-	if o.Profile == Submission && t.s.user.ID == 0 {
-		return &smtp.Reply{Code: 530, Enhanced: "5.7.0", Text: "Authentication required"} // RFC 6409 §4.3
-	}
-	if t.s.user.ID != 0 && !t.from.IsNull() {
-		if err := t.ownsSender(ctx); err != nil {
-			return err
-		}
-	}
-	if o.Room != nil && t.opts.Size > 0 {
-		if err := o.Room(t.opts.Size); err != nil {
-			return &smtp.Reply{Code: 452, Enhanced: "4.3.1", Text: "Not enough free space now"}
-		}
-	}
-	return nil
-}
-
-// ownsSender tells whether the reverse-path leads to the mailbox of the user
-// who is logged in (SS22, RFC 6409 §6.1).
-func (t *transaction) ownsSender(ctx context.Context) error {
-	r, err := t.s.b.opts.Directory.Resolve(ctx, t.from)
-	if err != nil && postino.Is(err, postino.Transient) {
-		return err
-	}
-	for _, target := range r.Targets {
-		if target.Account == t.s.user.ID {
-			return nil
-		}
-	}
-	return &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "You may not send as " + t.from.String()}
 }

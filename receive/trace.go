@@ -3,6 +3,7 @@ package receive
 import (
 	"bytes"
 	"crypto/tls"
+	"iter"
 	"net/netip"
 	"strings"
 	"time"
@@ -10,7 +11,6 @@ import (
 	"golang.org/x/net/idna"
 
 	"github.com/postino-mail/postino/message"
-	"github.com/postino-mail/postino/queue"
 )
 
 // appendReceived writes the trace field of this hop (RFC 5321 §4.4).
@@ -20,6 +20,8 @@ func (t *transaction) appendReceived(b []byte, now time.Time) []byte {
 	if t.s.user.ID != 0 {
 		// Where users sit is nobody's business (SS22).
 		b = append(b, "localhost (client address withheld)"...)
+	} else if t.s.b.opts.Profile == Local {
+		b = append(append(append(b, "localhost ("...), c.RemoteAddr().String()...), ')')
 	} else {
 		name, _ := c.Hello()
 		b = appendFrom(b, name, c.Remote())
@@ -29,7 +31,7 @@ func (t *transaction) appendReceived(b []byte, now time.Time) []byte {
 	b = append(b, " with "...)
 	b = append(b, c.Protocol(t.opts.SMTPUTF8)...) // RFC 3848, RFC 6531 §4.3
 	b = append(b, " id "...)
-	b = append(b, t.id.String()...)
+	b = append(b, t.letter.ID.String()...)
 	if state := c.TLS(); state != nil { // RFC 8314 §4.3
 		b = append(b, "\r\n\ttls "...)
 		b = append(b, tls.CipherSuiteName(state.CipherSuite)...)
@@ -95,9 +97,9 @@ func heloShape(name string) bool {
 }
 
 // loops tells whether a message has gone in a circle (SS24, RFC 5321 §6.3): too
-// many Received fields, too many of them ours, or a Delivered-To that names
-// one of its recipients.
-func loops(header []byte, hostname string, lim *Limits, rcpts []queue.Rcpt) bool {
+// many Received fields, too many of them ours, or a Delivered-To field with one
+// of the addresses that the message goes to.
+func loops(header []byte, hostname string, lim *Limits, to iter.Seq[[]byte]) bool {
 	received, own := 0, 0
 	var delivered map[string]bool // many fields and many recipients meet only here
 	for f := range message.Fields(header) {
@@ -113,21 +115,21 @@ func loops(header []byte, hostname string, lim *Limits, rcpts []queue.Rcpt) bool
 			if delivered == nil {
 				delivered = map[string]bool{}
 			}
-			delivered[string(bytes.ToLower(bytes.TrimSpace(message.Unfold(f.Value))))] = true
+			delivered[lower(bytes.TrimSpace(message.Unfold(f.Value)))] = true
 		}
 	}
 	if delivered == nil {
 		return false
 	}
-	var buf []byte
-	for i := range rcpts {
-		buf = rcpts[i].AppendTarget(buf[:0])
-		if delivered[string(bytes.ToLower(buf))] {
+	for a := range to {
+		if delivered[lower(a)] {
 			return true
 		}
 	}
 	return false
 }
+
+func lower(a []byte) string { return string(bytes.ToLower(a)) }
 
 // byHost tells whether the by clause of a Received field names the host.
 func byHost(value []byte, hostname string) bool {

@@ -22,11 +22,8 @@ func (c *devCmd) Run(e *env) error {
 	if c.Quiet {
 		level = slog.LevelWarn
 	}
-	opts, err := app.Dev(app.DevOptions{DataDir: c.Data, Password: c.Password, PortBase: c.PortBase, Version: version()}, newLogger(e.err, "text", level))
-	if err != nil {
-		return err
-	}
-	node, err := app.Start(opts)
+	node, err := app.StartDev(e.ctx, app.DevOptions{DataDir: c.Data, Password: c.Password, PortBase: c.PortBase, Version: version()},
+		newLogger(e.err, "text", level))
 	if err != nil {
 		return err
 	}
@@ -38,12 +35,8 @@ func (c *devCmd) Run(e *env) error {
 }
 
 // banner tells how to reach what runs.
-func (c *devCmd) banner(w io.Writer, node *app.Node) {
-	at := map[app.Service]string{}
-	for _, l := range node.Bound() {
-		_, port, _ := net.SplitHostPort(l.Address)
-		at[l.Service] = "localhost:" + port
-	}
+func (c *devCmd) banner(w io.Writer, node *app.DevNode) {
+	at, rest := bound(node.Node), bound(node.Rest)
 	storage := "memory; keep it with --data DIR"
 	if c.Data != "" {
 		storage = c.Data
@@ -54,7 +47,20 @@ func (c *devCmd) banner(w io.Writer, node *app.Node) {
   IMAP         %-16s user = any address, password = %s
   IMAPS        %-16s
   Storage      %s
+  Internet     friend.test takes mail for anybody, read it at IMAP %s; slow.test wants it twice,
+               forward.test sends it back to localhost, dead.test is down, nomail.test takes none.
+               Fail on purpose: rcpt550@ rcpt451@ data550@ data451@ timeout@ drop@ friend.test
 Try: curl -sS 'imap://%s/INBOX;MAILINDEX=1' -u dev@localhost:%s
 Stop with Ctrl-C.
-`, at[app.SMTP], at[app.Submission], at[app.Submissions], at[app.IMAP], c.Password, at[app.IMAPS], storage, at[app.IMAP], c.Password)
+`, at[app.SMTP], at[app.Submission], at[app.Submissions], at[app.IMAP], c.Password, at[app.IMAPS], storage, rest[app.IMAP], at[app.IMAP], c.Password)
+}
+
+// bound tells where the services of a node are.
+func bound(n *app.Node) map[app.Service]string {
+	at := map[app.Service]string{}
+	for _, l := range n.Bound() {
+		_, port, _ := net.SplitHostPort(l.Address)
+		at[l.Service] = "localhost:" + port
+	}
+	return at
 }

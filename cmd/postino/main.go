@@ -17,6 +17,7 @@ import (
 // Exit codes, after sysexits.h where it has a word for the case.
 const (
 	exitOK       = 0
+	exitChecks   = 3  // what was asked for was checked, and is not well
 	exitUsage    = 64 // EX_USAGE: the command line makes no sense
 	exitData     = 65 // EX_DATAERR: what was given is invalid
 	exitNotFound = 67 // EX_NOUSER: no such user, domain, alias or message
@@ -35,6 +36,8 @@ type cli struct {
 	Domain   domainCmd   `cmd:"" help:"Domains: add, change, list, remove, recipients."`
 	Alias    aliasCmd    `cmd:"" help:"Aliases: add, list, remove."`
 	Route    routeCmd    `cmd:"" help:"Routes of mail that is not delivered here: add, list, show, remove, test."`
+	Queue    queueCmd    `cmd:"" help:"Mail on its way: list, show, top, hold, release, retry, reroute, remove."`
+	Probe    probeCmd    `cmd:"" help:"Show each step of a delivery to an address, and send nothing."`
 	Trace    traceCmd    `cmd:"" help:"Tell the story of a message: what was decided, when, by which rule."`
 	Config   configCmd   `cmd:"" help:"Configuration file: check."`
 	Sendmail sendmailCmd `cmd:"" passthrough:"" help:"Take a message from a program, as sendmail(8) does; also under the names sendmail, mailq and newaliases."`
@@ -88,11 +91,17 @@ func run(e *env, args []string) int {
 		return exitUsage
 	}
 	if err := k.Run(e); err != nil {
+		if errors.As(err, new(checked)) {
+			return exitChecks
+		}
 		fmt.Fprintln(e.err, "postino:", postino.Printable(err.Error()))
 		return exitCode(err)
 	}
 	return exitOK
 }
+
+// checked ends a command that has said by itself what is not well.
+type checked struct{ error }
 
 // exitCode maps the class of an error.
 func exitCode(err error) int {

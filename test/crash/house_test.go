@@ -21,8 +21,10 @@ import (
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/receive"
+	"github.com/postino-mail/postino/relay"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/story"
+	"github.com/postino-mail/postino/submit"
 	"github.com/postino-mail/postino/vfs"
 )
 
@@ -152,8 +154,10 @@ func address(s string) postino.Address {
 }
 
 func (h *house) backend(profile receive.Profile, p plan) *receive.Backend {
-	return receive.New(receive.Options{Hostname: "mx.b.example", Profile: profile, DB: h.db, Blobs: h.blobs, Directory: h.users, Mailboxes: h.mailboxes,
-		Queue: h.queue, Stories: h.stories, IDs: h.ids, Limits: p.limits, Room: p.room})
+	post := submit.New(submit.Options{Hostname: "mx.b.example", DB: h.db, Blobs: h.blobs, Directory: h.users, Mailboxes: h.mailboxes,
+		Queue: h.queue, Stories: h.stories, IDs: h.ids, Dest: relay.Dest})
+	return receive.New(receive.Options{Hostname: "mx.b.example", Profile: profile, Post: post, Blobs: h.blobs, Directory: h.users,
+		Mailboxes: h.mailboxes, Queue: h.queue, Stories: h.stories, Limits: p.limits, Room: p.room})
 }
 
 func (h *house) listen(profile receive.Profile, p plan) {

@@ -60,19 +60,22 @@ func (i *internet) options() (app.Options, error) {
 		Stores: app.StoreOptions{
 			Files: i.disk, DataDir: "/postino", Metrics: metric.New(),
 			KV: lsm.Options{Still: true, MemTableBytes: 4 << 20, CacheBytes: 8 << 20, Guard: lsm.GuardOptions{Interval: time.Hour, Ballast: -1}},
+			Outward: app.Outward{
+				DNS: i.names, Addresses: func() []netip.Addr { return []netip.Addr{here} },
+				Dial: func(ctx context.Context, network, address string, _ netip.Addr) (net.Conn, error) {
+					if !live.Load() {
+						return nil, errors.New("the process is dead")
+					}
+					return i.net.DialFrom(ctx, network, address, here)
+				},
+			},
 		},
 		Listeners: []app.Listener{
 			{Service: app.SMTP, Address: here.String() + ":25", Clear: true},
 			{Service: app.Submission, Address: here.String() + ":587", Clear: true},
 			{Service: app.IMAP, Address: here.String() + ":143", Clear: true},
 		},
-		Listen: i.net.Listen, DNS: i.names,
-		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if !live.Load() {
-				return nil, errors.New("the process is dead")
-			}
-			return i.net.DialFrom(ctx, network, address, here)
-		},
+		Listen: i.net.Listen,
 	}, nil
 }
 

@@ -1,0 +1,173 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/deliver"
+	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/mailauth"
+	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/relay"
+	"github.com/postino-mail/postino/smtp"
+	"github.com/postino-mail/postino/submit"
+)
+
+// Outward is how mail leaves. The zero value is fit for use.
+type Outward struct {
+	Retry queue.Schedule
+	// Slots and PerDomain are how many connections go out at once, in all and to
+	// one destination; 0 is the default of the queue.
+	Slots, PerDomain int
+	// Private tells which addresses mail may go to although they are private.
+	Private func(netip.Addr) bool
+	// Dial opens the connections; source is the address to dial from, or zero.
+	// nil is the network of the system.
+	Dial func(ctx context.Context, network, address string, source netip.Addr) (net.Conn, error)
+	// DNS answers questions; nil asks the servers of NameServers, or else those of
+	// /etc/resolv.conf.
+	DNS         dns.Resolver
+	NameServers []dns.Server
+	// Addresses are this node's; nil asks the system.
+	Addresses func() []netip.Addr
+}
+
+// openMail makes what moves mail: the relay, the queue, and the way into it.
+func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
+	resolver := o.Outward.DNS
+	if resolver == nil {
+		resolver = dns.NewStub(s.resolverOptions(o))
+	}
+	addresses := o.Outward.Addresses
+	if addresses == nil {
+		addresses = ownAddresses()
+	}
+	host := o.Hostname
+	if host == "" { // stores that no server runs on: nothing leaves them
+		host = "localhost"
+	}
+	var err error
+	s.Relay, err = relay.New(relay.Options{
+		Hostname: host, OwnAddrs: addresses, AllowPrivate: o.Outward.Private, DNS: resolver, Dial: o.Outward.Dial, Routes: s.Directory,
+		Blobs: s.Blobs, Files: o.Files, Logger: o.Logger, Metrics: o.Metrics,
+	})
+	if err != nil {
+		return err
+	}
+	s.Queue = queue.New(s.DB, s.Blobs, s.Stories, queue.Options{
+		Logger: o.Logger, Metrics: o.Metrics, IDs: s.IDs, Retry: o.Outward.Retry,
+		Transports: map[string]queue.TransportOptions{
+			queue.Local: {Transport: local},
+			relay.Name:  {Transport: s.Relay, Sites: true, Slots: o.Outward.Slots, SiteLimit: s.siteLimit(o.Outward.PerDomain)},
+		},
+	})
+	secret, err := s.secret(context.Background(), "srs")
+	if err != nil {
+		return err
+	}
+	s.Post = submit.New(submit.Options{
+		Hostname: host, DB: s.DB, Blobs: s.Blobs, Directory: s.Directory, Mailboxes: s.Mailboxes, Queue: s.Queue, Stories: s.Stories, IDs: s.IDs,
+		SRS: &mailauth.SRS{Domain: host, Secrets: [][]byte{secret}}, Dest: relay.Dest, Verify: s.verify, Logger: o.Logger,
+	})
+	s.Queue.SetReporter(s.Post)
+	return nil
+}
+
+// siteLimit is how many connections a destination gets: what its route says, or
+// else the default.
+func (s *Stores) siteLimit(perDomain int) func(string) int {
+	return func(dest string) int {
+		if n := s.Relay.SiteLimit(dest); n > 0 {
+			return n
+		}
+		return perDomain
+	}
+}
+
+// verify asks the primary server of a relay domain about a recipient. While it
+// cannot say, mail is taken: that is what a backup MX is for.
+func (s *Stores) verify(ctx context.Context, a postino.Address) error {
+	r, err := s.Relay.Verify(ctx, a)
+	if err != nil {
+		return err
+	}
+	if r.Permanent() {
+		return &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "The destination does not know this mailbox: " + r.Text}
+	}
+	return nil
+}
+
+// maxResolvConf bounds /etc/resolv.conf.
+const maxResolvConf = 64 << 10
+
+// resolverOptions are the name servers to ask.
+func (s *Stores) resolverOptions(o *StoreOptions) dns.Options {
+	opts := dns.Options{Servers: o.Outward.NameServers}
+	if opts.Servers == nil {
+		text, err := readFile("/etc/resolv.conf")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("name servers of the system not known", "err", err)
+		}
+		opts = dns.ParseResolvConf(string(text[:min(len(text), maxResolvConf)]))
+	}
+	opts.Logger, opts.Metrics = o.Logger, o.Metrics
+	return opts
+}
+
+// ownAddresses returns a function that knows the addresses of this machine, and
+// asks again every minute.
+func ownAddresses() func() []netip.Addr {
+	var mu sync.Mutex
+	var known []netip.Addr
+	var asked time.Time
+	return func() []netip.Addr {
+		mu.Lock()
+		defer mu.Unlock()
+		if known != nil && time.Since(asked) < time.Minute {
+			return known
+		}
+		addrs, err := net.InterfaceAddrs()
+		if err != nil {
+			return known
+		}
+		known, asked = make([]netip.Addr, 0, len(addrs)), time.Now()
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				known = append(known, p.Addr().Unmap())
+			}
+		}
+		return known
+	}
+}
+
+// secret returns random octets of this installation, made when they are first
+// asked for.
+func (s *Stores) secret(ctx context.Context, name string) (secret []byte, err error) {
+	const version = 1
+	key := []byte("Ms" + name)
+	err = s.DB.Update(ctx, []kv.Scope{kv.Scope("M/" + name)}, func(tx kv.Tx) error {
+		v, ok, err := tx.Get(key)
+		if err != nil {
+			return err
+		}
+		if ok && len(v) == 33 && v[0] == version {
+			secret = append([]byte(nil), v[1:]...)
+			return nil
+		}
+		if ok {
+			return postino.E(postino.Corrupt, "read secret", name, errors.New("written by a newer version, or damaged"))
+		}
+		secret = make([]byte, 32)
+		_, _ = rand.Read(secret) // never fails
+		return tx.Set(key, append([]byte{version}, secret...))
+	})
+	return secret, err
+}

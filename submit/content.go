@@ -1,0 +1,196 @@
+package submit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/mailbox"
+	"github.com/postino-mail/postino/message"
+	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/story"
+)
+
+// maxHeader is how much of a header is held back to be mended (SS9).
+const maxHeader = 512 << 10
+
+// ErrHeader refuses a header that is too large (Full; SS9).
+var ErrHeader = errors.New("message header is too large")
+
+// Open begins the content.
+func (l *Letter) Open(now time.Time) {
+	l.body = l.p.opts.Blobs.Create(now)
+	l.index = message.NewIndexer(l.p.opts.Limits.Message)
+	l.ended = !l.Repair
+}
+
+// Write takes content as it is to be stored: to the body store and to the
+// indexer in one pass.
+func (l *Letter) Write(b []byte) (int, error) {
+	n := len(b)
+	if !l.ended {
+		from := max(0, len(l.held)-3)
+		l.held = append(l.held, b...)
+		end := headerEnd(l.held, from)
+		if end < 0 && len(l.held) > maxHeader {
+			return 0, postino.E(postino.Full, "take message", l.ID.String(), ErrHeader)
+		}
+		if end < 0 {
+			return n, nil
+		}
+		b = l.held[end:]
+		if err := l.endHeader(l.held[:end]); err != nil {
+			return 0, err
+		}
+	}
+	if err := l.write(b); err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// headerEnd finds the end of the line that ends the header, or -1.
+func headerEnd(b []byte, from int) int {
+	if bytes.HasPrefix(b, []byte("\r\n")) {
+		return 0
+	}
+	if i := bytes.Index(b[from:], []byte("\r\n\r\n")); i >= 0 {
+		return from + i + 2
+	}
+	return -1
+}
+
+// endHeader writes the mended header; what follows begins with the empty line.
+func (l *Letter) endHeader(h []byte) error {
+	l.ended = true
+	mended, err := l.mend(h)
+	if err != nil {
+		return err
+	}
+	return l.write(mended)
+}
+
+func (l *Letter) write(b []byte) error {
+	if _, err := l.index.Write(b); err != nil {
+		return err
+	}
+	if l.index.HeaderTooLarge() {
+		return postino.E(postino.Full, "take message", l.ID.String(), ErrHeader)
+	}
+	_, err := l.body.Write(b)
+	return err
+}
+
+// Finish ends the content and returns its index.
+func (l *Letter) Finish(ctx context.Context) (*message.Index, error) {
+	if !l.ended { // a message without an empty line is all header
+		if n := len(l.held); n > 0 && l.held[n-1] != '\n' {
+			l.held = append(l.held, "\r\n"...)
+		}
+		if err := l.endHeader(l.held); err != nil {
+			return nil, err
+		}
+		if err := l.write([]byte("\r\n")); err != nil {
+			return nil, err
+		}
+	}
+	l.held = nil
+	l.ix = l.index.Finish()
+	l.index = nil
+	if l.ix.HeaderTooLarge() {
+		return nil, postino.E(postino.Full, "take message", l.ID.String(), ErrHeader)
+	}
+	return l.ix, l.fits(ctx, l.body.Size())
+}
+
+// Accepted is the event that begins the story of a letter that Finish has
+// ended: from whom, to which addresses, what and how large.
+func (l *Letter) Accepted(rcpts []postino.Address) *story.Event {
+	e := l.p.opts.Stories.Event(l.ID, story.Accepted, time.Now()).Address(story.Sender, l.Envelope.From)
+	for _, a := range rcpts {
+		e.Address(story.Recipient, a)
+	}
+	if v, ok := message.FirstField(l.ix.Header(), "message-id"); ok {
+		if ids := message.ParseMessageIDs(v, 1); len(ids) > 0 {
+			e.Text(story.MessageID, "<"+ids[0]+">")
+		}
+	}
+	return e.Int(story.Size, l.body.Size())
+}
+
+// Commit makes the letter durable, with its story: when it returns nil the
+// queue is responsible for it (SS21, QU1).
+func (l *Letter) Commit(ctx context.Context, events ...*story.Event) error {
+	m, err := l.message()
+	if err != nil {
+		return err
+	}
+	m.Events = events
+	return l.p.opts.Queue.Put(ctx, m)
+}
+
+// message is the letter as the queue takes it.
+func (l *Letter) message() (*queue.Message, error) {
+	staged, err := l.body.Finish()
+	if err != nil {
+		return nil, err
+	}
+	now, m := time.Now(), &queue.Message{Staged: &staged}
+	item := func(transport string) *queue.Item {
+		e := &l.Envelope
+		it := &queue.Item{
+			Message: l.ID, Transport: transport, From: e.From, SMTPUTF8: e.SMTPUTF8, Body: e.Body, EnvID: e.EnvID, Ret: e.Ret,
+			Terms: e.Terms, User: l.User.ID, Received: now,
+		}
+		if m.Items = append(m.Items, it); len(m.Items) == 1 {
+			it.ID = l.ID
+		}
+		return it
+	}
+	if len(l.local) > 0 {
+		it, msg := item(queue.Local), mailbox.NewMessage(staged.ID, l.ix, l.ix.Header())
+		it.Rcpts, it.Carry = l.local, msg
+		it.CarryBytes = len(msg.Index) + len(msg.Envelope) + len(msg.BodyStructure)
+	}
+	if len(l.sites) > 0 && !l.Envelope.RequireTLS {
+		l.Envelope.TLSOptional = tlsOptional(l.ix.Header())
+	}
+	for at, s := range l.sites {
+		it := item(relayed)
+		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, []byte(at.trace), s.rcpts
+	}
+	return m, nil
+}
+
+// tlsOptional tells whether the sender wants the message delivered even if the
+// destination's TLS policy cannot be met: exactly one field that says No (RFC
+// 8689 §3).
+func tlsOptional(header []byte) bool {
+	found := 0
+	for f := range message.Fields(header) {
+		if f.Is("tls-required") {
+			if !bytes.EqualFold(bytes.TrimSpace(f.Value), []byte("no")) {
+				return false
+			}
+			found++
+		}
+	}
+	return found == 1
+}
+
+// Size is how many octets were written so far.
+func (l *Letter) Size() int64 { return l.body.Size() }
+
+// Close frees what the letter holds; unless it was committed nothing remains.
+func (l *Letter) Close() {
+	if l.index != nil {
+		l.index.Release()
+		l.index = nil
+	}
+	if l.body != nil {
+		l.body.Abort()
+		l.body = nil
+	}
+}
