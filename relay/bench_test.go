@@ -17,6 +17,11 @@ import (
 // memory, on connections that are used again.
 func BenchmarkDeliver(b *testing.B) {
 	w := newWorld(b, func(o *Options) { o.Logger = slog.New(slog.DiscardHandler) })
+	w.settle = func() {
+		for w.net.Open() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
 	defer w.close()
 	w.zone("b.example", "@ MX 10 mx\nmx A 192.0.2.10\n", dns.Insecure)
 	s := w.listen(&server{}, "192.0.2.10:25")

@@ -53,7 +53,44 @@ func TestReplies(t *testing.T) {
 			bubble(t, nil, func(w *world) {
 				w.simple("b.example", "192.0.2.10", &server{replies: tc.replies})
 				w.one("bob@b.example", tc.result, tc.reply)
+				if st := w.queue.Site(Name, "b.example"); tc.name == "greeting 421" && !strings.Contains(st.Words, tc.reply) {
+					t.Errorf("the queue knows of the site: %+v", st)
+				}
 			})
+		})
+	}
+}
+
+// A host that offers DSN takes the requests over; LMTP without it has delivered
+// (RFC 3461 §5.2.1, RFC 2033 §4.2).
+func TestTaken(t *testing.T) {
+	for _, tc := range []struct {
+		offers []string
+		lmtp   bool
+		want   queue.Outcome
+	}{
+		{[]string{"DSN"}, false, queue.Outcome{Result: queue.Relayed, DSN: true}},
+		{[]string{"PIPELINING"}, false, queue.Outcome{Result: queue.Relayed}},
+		{[]string{"DSN"}, true, queue.Outcome{Result: queue.Relayed, DSN: true}},
+		{[]string{"PIPELINING"}, true, queue.Outcome{Result: queue.Delivered}},
+	} {
+		bubble(t, nil, func(w *world) {
+			route := &directory.Route{Name: "up", Action: directory.Smarthost, Hosts: []string{"[192.0.2.10]:2424"}}
+			if tc.lmtp {
+				route.Action = directory.LMTP
+			}
+			w.listen(&server{offers: tc.offers, lmtp: tc.lmtp}, "192.0.2.10:2424")
+			l := &leg{attempt: &attempt{}, w: &way{route: route}}
+			targets, _ := w.relay.targets(context.Background(), l.w)
+			s, trouble := w.relay.open(context.Background(), l.w, &targets[0], noWish, &calls{budget: 1})
+			if trouble != nil {
+				t.Fatal(trouble.words())
+			}
+			tc.want.Where = "192.0.2.10 (192.0.2.10:2424), in clear"
+			if got := l.taken(s, queue.Outcome{}); got != tc.want {
+				t.Errorf("%v: %+v, want %+v", tc.offers, got, tc.want)
+			}
+			s.Close()
 		})
 	}
 }

@@ -350,3 +350,39 @@ func TestAttemptTime(t *testing.T) {
 		}
 	})
 }
+
+// A connection that breaks at any octet, in either direction, leaves one copy or
+// none: the other host is asked only if the first one cannot have the message,
+// and whoever may have it twice is told so (SC6).
+func TestCut(t *testing.T) {
+	step := 3
+	if testing.Short() {
+		step = 41
+	}
+	seen := map[queue.Result]int{}
+	for _, way := range []string{"to", "from"} {
+		for at := 1; at < 420; at += step {
+			bubble(t, nil, func(w *world) {
+				a, b := &server{}, &server{}
+				w.three(a, b, nil)
+				f := memnet.Fault{CutTo: at, Latency: time.Millisecond} // as by TCP, the reset comes after the write
+				if way == "from" {
+					f = memnet.Fault{CutFrom: at, Latency: time.Millisecond}
+				}
+				w.net.SetFault(netip.MustParseAddr("192.0.2.10"), f)
+				o := w.send(nil, "bob@b.example")["bob@b.example"]
+				copies := a.total() + b.total()
+				switch {
+				case o.result == queue.Relayed && copies == 1:
+				case o.result == queue.Deferred && copies <= 1 && strings.Contains(o.reply, "it may be delivered twice") && b.count() == 0:
+				default:
+					t.Errorf("cut %s the host after %d octets: %+v with %d and %d copies", way, at, o, a.total(), b.total())
+				}
+				seen[o.result]++
+			})
+		}
+	}
+	if seen[queue.Relayed] == 0 || seen[queue.Deferred] == 0 {
+		t.Errorf("results %v: the cuts missed something", seen)
+	}
+}

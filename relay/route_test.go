@@ -115,7 +115,7 @@ func TestAuth(t *testing.T) {
 				w.zone("smart.example", "@ A 192.0.2.20\n", dns.Insecure)
 				w.listen(tc.server, "192.0.2.20:25", "192.0.2.20:465")
 				w.routes.routes = []*directory.Route{{Name: "up", Domain: "*", Action: directory.Smarthost, Hosts: []string{"smart.example"},
-					TLS: tc.tls, User: "me", Password: "sesame"}}
+					TLS: tc.tls, User: "me", Password: password}}
 				w.one("bob@b.example", tc.result, tc.reply)
 				said := strings.Join(tc.server.auths, " ")
 				plain := "PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00me\x00sesame"))

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"testing"
@@ -194,4 +195,63 @@ func TestRequireTLSNextHost(t *testing.T) {
 			t.Errorf("%d, %d messages", len(a.taken()), len(b.taken()))
 		}
 	})
+}
+
+// A host that a route names needs no proof by name servers (RFC 8689 §4.2.1 is
+// about MX records); the message asks for the certificate all the same.
+func TestRequireTLSByRoute(t *testing.T) {
+	ca := newAuthority(t)
+	for _, tc := range []struct {
+		name   string
+		cert   *tls.Certificate
+		result queue.Result
+		reply  string
+	}{
+		{"good", ca.issue(t, "smart.example"), queue.Relayed, "250"},
+		{"bad", ca.issue(t, "other.example"), queue.Rejected, "5.7.10 "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			bubble(t, func(o *Options) { o.Roots = ca.pool() }, func(w *world) {
+				w.zone("smart.example", "@ A 192.0.2.20\n", dns.Insecure)
+				w.listen(&server{cert: tc.cert, offers: []string{"REQUIRETLS"}}, "192.0.2.20:25")
+				w.routes.routes = []*directory.Route{{Name: "up", Domain: "*", Action: directory.Smarthost, Hosts: []string{"smart.example"}}}
+				w.oneItem(func(it *queue.Item) { it.RequireTLS = true }, "bob@b.example", tc.result, tc.reply)
+			})
+		})
+	}
+}
+
+// A certificate counts by its subject alternative names only: no common name,
+// and a wildcard stands for one whole label (RFC 9525 §6.3, TL4).
+func TestCertificateNames(t *testing.T) {
+	ca := newAuthority(t)
+	r := &Relay{opts: Options{Roots: ca.pool()}}
+	for _, tc := range []struct {
+		names []string
+		host  string
+		good  bool
+	}{
+		{[]string{"mx.b.example"}, "mx.b.example", true},
+		{[]string{"MX.B.example"}, "mx.b.example", true},
+		{[]string{"*.b.example"}, "mx.b.example", true},
+		{[]string{"*.b.example"}, "a.mx.b.example", false},
+		{[]string{"*.b.example"}, "b.example", false},
+		{[]string{"m*.b.example"}, "mx.b.example", false},
+		{[]string{"b.example"}, "mx.b.example", false},
+		{[]string{"192.0.2.1"}, "192.0.2.1", true},
+		{[]string{"192.0.2.2"}, "192.0.2.1", false},
+		{nil, "mx.b.example", false},
+	} {
+		leaf, err := x509.ParseCertificate(ca.issue(t, tc.names...).Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.verifyName(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}, tc.host)
+		if (err == nil) != tc.good {
+			t.Errorf("%v for %s: %v", tc.names, tc.host, err)
+		}
+	}
+	if r.verifyName(tls.ConnectionState{}, "mx.b.example") == nil {
+		t.Error("no certificate is good")
+	}
 }

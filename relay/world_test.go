@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
 	"io"
 	"log/slog"
@@ -304,6 +305,7 @@ type world struct {
 	mu      sync.Mutex
 	results map[string]outcome // the last of each recipient
 	serving sync.WaitGroup
+	settle  func()
 	closers []func()
 }
 
@@ -312,6 +314,7 @@ func bubble(t *testing.T, set func(*Options), fn func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, set)
+		w.settle = synctest.Wait
 		defer w.close()
 		fn(w)
 	})
@@ -347,6 +350,7 @@ func (w *world) close() {
 	for _, f := range w.closers[:2] {
 		f()
 	}
+	w.settle() // servers see the end of their connections
 	if n := w.net.Open(); n != 0 && !w.Failed() {
 		w.Errorf("%d connections are open at the end (G11)", n)
 	}
@@ -476,6 +480,9 @@ func addr(t testing.TB, s string) postino.Address {
 	return a
 }
 
+// password is that of routes in tests.
+const password = "sesame"
+
 // ear hears outcomes in the log.
 type ear struct {
 	w *world
@@ -485,12 +492,12 @@ func (e *ear) Enabled(context.Context, slog.Level) bool { return true }
 func (e *ear) WithAttrs([]slog.Attr) slog.Handler       { return e }
 func (e *ear) WithGroup(string) slog.Handler            { return e }
 func (e *ear) Handle(_ context.Context, r slog.Record) error {
-	if r.Message != "relay: attempted" {
-		return nil
-	}
 	var o outcome
 	var to string
 	r.Attrs(func(a slog.Attr) bool {
+		if strings.Contains(a.String(), password) {
+			e.w.Errorf("the log has the password (G6): %s %s", r.Message, a)
+		}
 		switch a.Key {
 		case "to":
 			to = a.Value.String()
@@ -507,6 +514,9 @@ func (e *ear) Handle(_ context.Context, r slog.Record) error {
 		}
 		return true
 	})
+	if r.Message != "relay: attempted" {
+		return nil
+	}
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
 	e.w.results[to] = o
@@ -539,7 +549,7 @@ func (a *authority) issue(t testing.TB, names ...string) *tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0)}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "mx.b.example"}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0)}
 	for _, n := range names {
 		if ip, err := netip.ParseAddr(n); err == nil {
 			tmpl.IPAddresses = append(tmpl.IPAddresses, net.IP(ip.AsSlice()))
