@@ -157,12 +157,15 @@ func (q *Queue) fillDue(ctx context.Context, now time.Time) (more bool, err erro
 		if q.isClaimed(id) {
 			return true
 		}
-		if until := q.tooEarly(id); until.After(now) {
-			next = earlier(next, until)
-			return true
-		}
+		n, before := len(found), weight
 		if value := get(); value != nil {
 			found, weight = q.decode(found, weight, id, value)
+		}
+		if until := q.tooEarly(id); len(found) > n && until.After(now) {
+			if d, _ := q.duty(found[n], now); d == dutyAttempt {
+				found, weight = found[:n], before
+				next = earlier(next, until)
+			}
 		}
 		return true
 	}, func() { found, weight, next = found[:0], 0, time.Time{} })

@@ -82,7 +82,7 @@ type house struct {
 
 func newHouse(t testing.TB) *house {
 	fs := vfs.Memory()
-	db, err := lsm.Open(fs, "db", lsm.Options{MemTableBytes: 4 << 20})
+	db, err := lsm.Open(fs, "db", lsm.Options{MemTableBytes: 4 << 20, Still: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -257,14 +257,15 @@ func TestBusy(t *testing.T) {
 		}
 		h.start(q)
 		soon(500 * time.Millisecond)
-		if got := n.attempts("b.example"); got != 2 {
-			t.Errorf("%d attempts before the pause", got)
+		before := n.attempts("b.example")
+		if before > startLimit {
+			t.Errorf("%d attempts before the pause", before)
 		}
 		if st := q.Site(remote, "b.example"); st.Health != "paused" || st.Limit != 1 {
 			t.Errorf("status: %+v", st)
 		}
 		soon(time.Second)
-		if got := n.attempts("b.example"); got != 3 {
+		if got := n.attempts("b.example") - before; got != 1 {
 			t.Errorf("%d attempts after one pause", got)
 		}
 		n.say(nil)
