@@ -184,7 +184,8 @@ func literal(domain string) (netip.Addr, bool) {
 
 // ownName tells whether a host name is one of this node.
 func (r *Relay) ownName(name string) bool {
-	return name == r.opts.Hostname || slices.Contains(r.opts.OwnNames, name)
+	same := func(own string) bool { return strings.EqualFold(name, strings.TrimSuffix(own, ".")) }
+	return same(r.opts.Hostname) || slices.ContainsFunc(r.opts.OwnNames, same)
 }
 
 // portSMTP is that of mail exchangers.

@@ -27,7 +27,7 @@ func finder(zones map[string]string) (*Relay, *dns.Fake) {
 			panic(err)
 		}
 	}
-	return &Relay{opts: Options{Hostname: "out.example", DNS: f, Shuffle: rand.Shuffle,
+	return &Relay{opts: Options{Hostname: "Out.example.", DNS: f, Shuffle: rand.Shuffle,
 		OwnNames: []string{"alias.out.example"},
 		OwnAddrs: func() []netip.Addr {
 			return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
