@@ -72,21 +72,25 @@ func TestOwed(t *testing.T) { // SC9
 		with   func(*Item)
 		want   Reports
 	}{
-		"failure":               {out: failed, want: OwedFailed},
-		"failure asked":         {out: failed, notify: postino.DSNFailure, want: OwedFailed},
-		"failure not asked":     {out: failed, notify: postino.DSNSuccess | postino.DSNDelay},
-		"never":                 {out: failed, notify: postino.DSNNever},
-		"bounce":                {out: failed, with: func(it *Item) { it.From = postino.Address{} }},
-		"relayed":               {out: relayed},
-		"relayed asked":         {out: relayed, notify: postino.DSNSuccess, want: OwedRelayed},
-		"relayed with DSN":      {out: passed, notify: postino.DSNSuccess},
-		"delivered asked":       {out: Outcome{Result: Delivered}, notify: postino.DSNSuccess, want: OwedDelivered},
-		"expanded asked":        {out: Outcome{Result: Expanded}, notify: postino.DSNSuccess, want: OwedExpanded},
-		"trace":                 {out: passed, with: func(it *Item) { it.DeliverBy = time.Now().Add(time.Hour); it.DeliverByTrace = true }, want: OwedRelayed},
-		"by, not watched on":    {out: passed, with: func(it *Item) { it.DeliverBy = time.Now().Add(time.Hour) }, want: OwedRelayed},
-		"by, return":            {out: passed, with: func(it *Item) { it.DeliverBy = time.Now().Add(time.Hour); it.DeliverByReturn = true }},
-		"by, never":             {out: passed, notify: postino.DSNNever, with: func(it *Item) { it.DeliverBy = time.Now().Add(time.Hour) }},
-		"bounce asks for trace": {out: passed, with: func(it *Item) { it.From = postino.Address{}; it.DeliverBy = time.Now().Add(time.Hour); it.DeliverByTrace = true }},
+		"failure":            {out: failed, want: OwedFailed},
+		"failure asked":      {out: failed, notify: postino.DSNFailure, want: OwedFailed},
+		"failure not asked":  {out: failed, notify: postino.DSNSuccess | postino.DSNDelay},
+		"never":              {out: failed, notify: postino.DSNNever},
+		"bounce":             {out: failed, with: func(it *Item) { it.From = postino.Address{} }},
+		"relayed":            {out: relayed},
+		"relayed asked":      {out: relayed, notify: postino.DSNSuccess, want: OwedRelayed},
+		"relayed with DSN":   {out: passed, notify: postino.DSNSuccess},
+		"delivered asked":    {out: Outcome{Result: Delivered}, notify: postino.DSNSuccess, want: OwedDelivered},
+		"expanded asked":     {out: Outcome{Result: Expanded}, notify: postino.DSNSuccess, want: OwedExpanded},
+		"trace":              {out: passed, with: func(it *Item) { it.DeliverBy = time.Now().Add(time.Hour); it.DeliverByTrace = true }, want: OwedRelayed},
+		"by, not watched on": {out: passed, with: func(it *Item) { it.DeliverBy = time.Now().Add(time.Hour) }, want: OwedRelayed},
+		"by, return":         {out: passed, with: func(it *Item) { it.DeliverBy = time.Now().Add(time.Hour); it.DeliverByReturn = true }},
+		"by, never":          {out: passed, notify: postino.DSNNever, with: func(it *Item) { it.DeliverBy = time.Now().Add(time.Hour) }},
+		"bounce asks for trace": {out: passed, with: func(it *Item) {
+			it.From = postino.Address{}
+			it.DeliverBy = time.Now().Add(time.Hour)
+			it.DeliverByTrace = true
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(h *house) {
