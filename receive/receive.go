@@ -99,9 +99,18 @@ func New(opts Options) *Backend {
 }
 
 // NewSession implements smtp.Backend.
-func (b *Backend) NewSession(_ context.Context, c *smtp.Conn) (smtp.Session, error) {
+func (b *Backend) NewSession(ctx context.Context, c *smtp.Conn) (smtp.Session, error) {
 	s := &session{b: b, conn: c}
 	s.auth.Password = s.password
+	if name := c.Identity(); name != "" { // a listed peer vouches for the user (XCLIENT LOGIN)
+		a, err := postino.ParseAddress(name)
+		if err == nil {
+			s.user, err = b.opts.Directory.User(ctx, a)
+		}
+		if err != nil && !postino.Is(err, postino.NotFound) && !postino.Is(err, postino.Invalid) {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"iter"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +37,9 @@ func (t *transaction) appendReceived(b []byte, now time.Time) []byte {
 		b = append(b, "\r\n\ttls "...)
 		b = append(b, tls.CipherSuiteName(state.CipherSuite)...)
 		b = append(append(append(b, " ("...), tls.VersionName(state.Version)...), ')')
+	}
+	if p := t.opts.Priority; p != 0 { // RFC 6710 §4.1
+		b = strconv.AppendInt(append(b, "\r\n\tpriority "...), int64(p), 10)
 	}
 	if len(t.accepted) == 1 { // RFC 5321 §7.2: several would tell on each other
 		b = append(b, "\r\n\tfor <"...)

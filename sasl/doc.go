@@ -1,9 +1,10 @@
-// Package sasl holds the server side of SASL mechanisms as small state
-// machines. It knows no protocol and no store: a protocol engine feeds it what
-// the client said, decoded from base64, and an [Authenticator] asks the
-// directory.
+// Package sasl holds SASL mechanisms as small state machines. It knows no
+// protocol and no store: a protocol engine feeds it what the other side said,
+// decoded from base64. An [Authenticator] is the server's side and asks the
+// directory; a [Client], which [ChooseClient] picks from what a server offers, is
+// the other one.
 //
-// Flow: (1) an engine announces [Authenticator.Mechanisms]; (2) the client
+// Flow of the server: (1) an engine announces [Authenticator.Mechanisms]; (2) the client
 // names one and [Authenticator.Start] gives a [Server]; (3) each response goes
 // into [Server.Next], which gives a challenge, success or an error; (4) after
 // success [Server.Identity] is the canonical name that the directory returned.

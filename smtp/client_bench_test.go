@@ -41,7 +41,7 @@ func BenchmarkClientSend(b *testing.B) {
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			c, err := NewClient(ctx, cc, ClientOptions{Name: "client.example.org"})
+			c, err := NewClient(ctx, cc, ClientOptions{Name: "client.example.org", OneFlight: true})
 			if err != nil {
 				b.Fatal(err)
 			}

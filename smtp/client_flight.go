@@ -8,16 +8,16 @@ const (
 	// the replies to so few fit into any window (RFC 2920 §3.1). More commands
 	// are written while replies are read.
 	flightMax = 2 << 10
-	// A small message goes along with its envelope (RFC 3030 §2). It must fit into
-	// one buffer even if every line end doubles.
+	// A small message goes in one piece, with Options.OneFlight along with its
+	// envelope. It must fit into one buffer even if every line end doubles.
 	smallBody     = 12 << 10
 	smallEnvelope = 6 << 10
 	smallRcpts    = 8
 )
 
-// flight sends the whole envelope with DATA, or with the content if it is small,
-// and hears what there is to the envelope (RFC 2920 §3.1).
-func (t *sending) flight(small bool) error {
+// flight sends the whole envelope, with DATA if that comes next or with the
+// content if it is small, and hears what there is to the envelope (RFC 2920 §3.1).
+func (t *sending) flight(small, content bool) error {
 	c := t.c
 	limit := bufferSize
 	if small {
@@ -37,13 +37,13 @@ func (t *sending) flight(small bool) error {
 		go func() { rest <- t.writeRest(b, next) }()
 	default:
 		b, _ = t.appendRcpts(b, next, 1<<30)
-		if b = t.appendLast(b); small {
+		if b = t.appendLast(b); content {
 			b = t.join(b)
 		}
 		if err := t.write(b); err != nil {
 			c.lost(err)
 		} else {
-			t.sent = small
+			t.sent = content
 		}
 	}
 	err := t.hearEnvelope(owed)

@@ -36,7 +36,7 @@ func FuzzClient(f *testing.F) {
 			sc.(*memConn).CloseWrite()
 		}()
 		defer sc.Close()
-		c, err := NewClient(context.Background(), cc, ClientOptions{Name: "x.example", LMTP: flags&1 != 0, AuthInsecure: true, Limits: ClientLimits{Reply: 2000}})
+		c, err := NewClient(context.Background(), cc, ClientOptions{Name: "x.example", LMTP: flags&1 != 0, OneFlight: flags&2 != 0, AuthInsecure: true, Limits: ClientLimits{Reply: 2000}})
 		if err != nil {
 			checkClientError(t, err)
 			return

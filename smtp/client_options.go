@@ -19,6 +19,11 @@ type ClientOptions struct {
 	// AuthInsecure lets [Client.Auth] send a secret in clear; for development
 	// and loopback only.
 	AuthInsecure bool
+	// OneFlight sends a small message along with its envelope when the server
+	// offers CHUNKING and PIPELINING, which saves a round trip. RFC 3030 §2 wants
+	// the replies to the envelope first: a server that refuses BDAT and does not
+	// discard its octets would take them for commands. For servers that are known.
+	OneFlight bool
 	// Timeouts bound every wait (SC3).
 	Timeouts ClientTimeouts
 	// Limits bound what a reply may be (SC4).

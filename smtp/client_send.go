@@ -122,10 +122,20 @@ func (t *sending) run() error {
 			return &ClientError{Stage: StageCheck, Err: err}
 		}
 	}
-	if err := t.flight(small); err != nil || t.probe {
+	along := small && c.opts.OneFlight
+	if err := t.flight(small, along); err != nil || t.probe {
 		return err
 	}
 	switch {
+	case small && !along:
+		if t.res.accepted == 0 {
+			return nil
+		}
+		if err := t.write(t.join(t.buf[:0:smallEnvelope])); err != nil {
+			c.lost(err)
+		}
+		t.sent = true
+		return t.small()
 	case small:
 		return t.small()
 	case !t.binary:

@@ -229,9 +229,11 @@ func clientError(t testing.TB, err error) *ClientError {
 var profiles = []struct {
 	name, caps string
 	lmtp       bool
+	one        bool // OneFlight
 }{
-	{"lockstep", "8BITMIME", false},
-	{"pipelining", "PIPELINING,8BITMIME", false},
-	{"chunking", "PIPELINING,CHUNKING,8BITMIME", false},
-	{"lmtp", "PIPELINING,CHUNKING", true},
+	{"lockstep", "8BITMIME", false, false},
+	{"pipelining", "PIPELINING,8BITMIME", false, false},
+	{"chunking", "PIPELINING,CHUNKING,8BITMIME", false, false},
+	{"one flight", "PIPELINING,CHUNKING,8BITMIME", false, true},
+	{"lmtp", "PIPELINING,CHUNKING", true, false},
 }

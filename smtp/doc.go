@@ -22,6 +22,13 @@
 // what the client said; a panic ends one connection; no goroutine outlives
 // [Server.Shutdown]. A test compares all sequences of a few commands with a model.
 //
+// The client: [NewClient] hears the greeting and what EHLO offers, [Client.StartTLS]
+// and [Client.Auth] ask again, and [Client.Send] carries out one transaction in
+// as few flights as the server allows: MAIL, all RCPT and DATA at once, short
+// messages by BDAT. Commands are made from typed values only; content leaves with
+// CRLF line ends and stuffed dots; every reply is kept word for word. What was
+// sent and not answered is said to be unknown.
+//
 // Extensions: PIPELINING, SIZE, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING
 // and LIMITS are always there. The others are announced, and their parameters
 // and commands known, where [Options] says so, of these REQUIRETLS under TLS

@@ -126,8 +126,8 @@ func (c *Conn) extensions() []string {
 	announce(opts.NoSoliciting != nil, "NO-SOLICITING", strings.Fields(strings.Join(opts.NoSoliciting, ","))...)
 	announce(opts.RRVS, "RRVS")
 	announce(opts.ETRN && !opts.LMTP, "ETRN")
-	announce(c.burls() && c.identity == "", "BURL") // RFC 4468 §3.1: imap only after AUTH
-	announce(c.burls() && c.identity != "", "BURL", "imap")
+	announce(c.burls() && c.identity == "", "BURL") // RFC 4468 §3.3: whose URLs, only after AUTH
+	announce(c.burls() && c.identity != "", "BURL", "imap://"+opts.Hostname)
 	announce(c.xclient, "XCLIENT", xclientNames)
 	announce(c.xforward, "XFORWARD", xforwardNames)
 	return append(ext, fmt.Sprintf("LIMITS MAILMAX=%d RCPTMAX=%d", min(c.maxMails(), maxLimit), min(lim.Recipients, maxLimit)))

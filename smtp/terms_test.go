@@ -132,7 +132,7 @@ func TestKeywords(t *testing.T) {
 	if got := with(all); got != base+shared+limits {
 		t.Errorf("LMTP: %q", got)
 	}
-	if got := with(Options{BURL: true, AuthInsecure: true}); got != base+"AUTH PLAIN LOGIN\nBURL\n"+limits+"\n"+base+"BURL imap\n"+limits {
+	if got := with(Options{BURL: true, AuthInsecure: true}); got != base+"AUTH PLAIN LOGIN\nBURL\n"+limits+"\n"+base+"BURL imap://mx.example.org\n"+limits {
 		t.Errorf("AUTH: %q", got)
 	}
 	if got := with(Options{DeliverBy: true, Priority: true, NoSoliciting: []string{}}); got != base+"DELIVERBY\nMT-PRIORITY\nNO-SOLICITING\n"+limits {
