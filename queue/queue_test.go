@@ -80,9 +80,11 @@ type house struct {
 	ids     *postino.IDs
 }
 
-func newHouse(t testing.TB) *house {
+func newHouse(t testing.TB) *house { return buildHouse(t, lsm.Options{MemTableBytes: 4 << 20}) }
+
+func buildHouse(t testing.TB, opts lsm.Options) *house {
 	fs := vfs.Memory()
-	db, err := lsm.Open(fs, "db", lsm.Options{MemTableBytes: 4 << 20, Still: true})
+	db, err := lsm.Open(fs, "db", opts)
 	if err != nil {
 		t.Fatal(err)
 	}

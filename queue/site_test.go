@@ -12,6 +12,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/story"
 )
 
@@ -158,7 +159,7 @@ func (h *house) post(q *Queue, it *Item) *Item {
 
 // bubble runs fn in a bubble of its own time with a house in it.
 func bubble(t *testing.T, fn func(h *house)) {
-	synctest.Test(t, func(t *testing.T) { fn(newHouse(t)) })
+	synctest.Test(t, func(t *testing.T) { fn(buildHouse(t, lsm.Options{MemTableBytes: 4 << 20, Still: true})) })
 }
 
 // soon sleeps until d has passed and all is quiet.
