@@ -17,13 +17,15 @@ type Filter struct {
 	State     State
 	Transport string
 	Dest      string
-	Sender    string        // part of the reverse-path, in any case; "<>" is the null sender
-	Recipient string        // part of a recipient, in any case
-	Domain    string        // domain of a recipient
-	Reason    string        // part of the reason or of the last answer about a recipient, in any case
-	Older     time.Duration // accepted longer ago than that
-	After     postino.ID    // only ids greater than this: the next page of a State
-	Limit     int           // for List: 0 means 100
+	Sender    string // part of the reverse-path, in any case; "<>" is the null sender
+	Recipient string // part of a recipient, in any case
+	Domain    string // domain of a recipient
+	// Reason is part of why the item is held or parked, or of the last answer about
+	// a recipient, in any case. One that was parked for want of room has none.
+	Reason string
+	Older  time.Duration // accepted longer ago than that
+	After  postino.ID    // only ids greater than this: the next page of a State
+	Limit  int           // for List: 0 means 100
 }
 
 var states = [...]State{StateNew, StateWaiting, StateParked, StateHeld}
