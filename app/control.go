@@ -136,14 +136,24 @@ func (s *Stores) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // listenControl opens the control socket of a data directory, for which the
-// caller holds the store's lock: what is there is left over. The directory is
-// open to its owner only, and so is the socket.
+// caller holds the store's lock: what is there is left over. Until the socket
+// has its mode nobody else can reach it, since the directory is closed.
 func listenControl(files vfs.FS, dataDir string) (net.Listener, error) {
+	if err := vfs.Chmod(files, dataDir, 0o700); err != nil {
+		return nil, err
+	}
 	path := controlPath(dataDir)
 	if err := files.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	return net.Listen("unix", path)
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := vfs.Chmod(files, path, 0o600); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
 }
 
 // remote is a running server behind its control socket.

@@ -20,6 +20,7 @@ import (
 	"github.com/postino-mail/postino/imapd"
 	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/smtp"
+	"github.com/postino-mail/postino/vfs"
 )
 
 // Service is what a listener speaks.
@@ -227,7 +228,15 @@ func (n *Node) Reload() error { return n.opts.Certs.Reload() }
 func (n *Node) listen() error {
 	listeners := n.opts.Listeners
 	if !n.opts.Ephemeral {
-		listeners = append(slices.Clip(listeners), Listener{Service: sendmail, Address: "unix:" + submitPath(n.opts.Stores.DataDir)})
+		dir := n.opts.Stores.DataDir
+		control, err := listenControl(n.opts.Stores.Files, dir)
+		if err != nil {
+			return postino.E(postino.Invalid, "open control socket", dir, err)
+		}
+		s := httpServer(control, n.Stores)
+		s.name = "control"
+		n.servers = append(n.servers, s)
+		listeners = append(slices.Clip(listeners), Listener{Service: sendmail, Address: "unix:" + submitPath(dir)})
 	}
 	for _, l := range listeners {
 		ln, err := n.open(l)
@@ -250,14 +259,9 @@ func (n *Node) listen() error {
 	if n.opts.Ephemeral {
 		return nil
 	}
-	control, err := listenControl(n.opts.Stores.Files, n.opts.Stores.DataDir)
-	if err != nil {
-		return postino.E(postino.Invalid, "open control socket", n.opts.Stores.DataDir, err)
-	}
-	s := httpServer(control, n.Stores)
-	s.name = "control"
-	n.servers = append(n.servers, s)
-	return nil
+	// Every user of the machine may reach the socket and the spool of sendmail,
+	// and nothing else in here.
+	return vfs.Chmod(n.opts.Stores.Files, n.opts.Stores.DataDir, 0o711)
 }
 
 // service makes the engine and the desk behind a listener.

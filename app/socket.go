@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/postino-mail/postino/mailfile"
+	"github.com/postino-mail/postino/vfs"
 )
 
 // submitPath is the socket at which the sendmail command finds the server of a
@@ -40,7 +41,7 @@ func (n *Node) open(l Listener) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Chmod(path, 0o666); err != nil {
+	if err := vfs.Chmod(files, path, 0o666); err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
 	return &socket{ln}, nil
