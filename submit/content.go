@@ -161,6 +161,7 @@ func (l *Letter) message() (*queue.Message, error) {
 		it := item(relayed)
 		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, []byte(at.trace), s.rcpts
 	}
+	m.Items[0].Rcpts = append(m.Items[0].Rcpts, l.expanded...)
 	return m, nil
 }
 

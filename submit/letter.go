@@ -30,12 +30,15 @@ type Letter struct {
 	// Repair mends the header as a submission agent does (RFC 6409 §8).
 	Repair bool
 
-	p       *Post
-	local   []queue.Rcpt    // mailboxes, each once
-	have    map[uint64]bool // their accounts, once there are many
-	sites   map[place]*site // what goes elsewhere
-	quotas  []uint64        // accounts with a quota, asked again when the size is known
-	targets int
+	p     *Post
+	local []queue.Rcpt    // mailboxes, each once
+	have  map[uint64]bool // their accounts, once there are many
+	sites map[place]*site // what goes elsewhere
+	// expanded are addresses that lead to several others, and whose sender wants
+	// to hear of it.
+	expanded []queue.Rcpt
+	quotas   []uint64 // accounts with a quota, asked again when the size is known
+	targets  int
 
 	body  *blob.Writer
 	index *message.Indexer
@@ -153,8 +156,9 @@ func (l *Letter) addLocal(ctx context.Context, to postino.Recipient, r *director
 	if err := l.count(len(r.Targets) + len(r.Forwards)); err != nil {
 		return err
 	}
-	if many { // each of them serves the wish, so none does: RFC 3461 §5.2.7.3
+	if many && to.Notify&postino.DSNSuccess != 0 { // RFC 3461 §5.2.7.3 (c)
 		to.Notify &^= postino.DSNSuccess
+		l.expanded = append(l.expanded, queue.Rcpt{Recipient: to, State: queue.Done, Owed: queue.OwedExpanded})
 	}
 	for i := range r.Targets {
 		l.addMailbox(to, &r.Targets[i])

@@ -273,6 +273,50 @@ func TestList(t *testing.T) {
 	}
 }
 
+// Who wants to hear of success hears that a list took the message over, once; an
+// alias with one target passes the wish on (RFC 3461 §5.2.7).
+func TestExpanded(t *testing.T) {
+	h := open(t, nil)
+	send := func(to string) {
+		t.Helper()
+		l := h.Begin(time.Now(), postino.Envelope{From: addr("ana@here.example")})
+		defer l.Close()
+		if err := l.Rcpt(t.Context(), postino.Recipient{Address: addr(to), Notify: postino.DSNSuccess}, 0); err != nil {
+			t.Fatal(err)
+		}
+		l.Open(time.Now())
+		if _, err := io.WriteString(l, text); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send("list@here.example")
+	for range 3 { // ana, bob, and the report
+		it := h.next()
+		if !it.From.IsNull() {
+			for _, r := range it.Rcpts {
+				if r.State == queue.Pending && r.Notify&postino.DSNSuccess != 0 {
+					t.Errorf("the list passed the wish on to %s", r.Address)
+				}
+			}
+			continue
+		}
+		d, err := reports.ParseDSN(strings.NewReader(h.body(it)), reports.Limits{})
+		if err != nil || len(d.Rcpts) != 1 || d.Rcpts[0].Action != reports.Expanded || d.Rcpts[0].Final != addr("list@here.example") {
+			t.Errorf("the report is %+v, %v", d, err)
+		}
+	}
+	send("away@here.example")
+	if it := h.next(); it.Rcpts[0].Notify != postino.DSNSuccess {
+		t.Errorf("the alias did not pass the wish on: %+v", it.Rcpts)
+	}
+}
+
 // submission is what mend makes of a header, fed in pieces of n octets.
 func (h *house) submission(header string, n int) (string, error) {
 	l := h.Begin(testTime, postino.Envelope{From: addr("ana@here.example")})
