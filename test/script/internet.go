@@ -56,7 +56,7 @@ func (i *internet) options() (app.Options, error) {
 	live.Store(true)
 	i.live = live
 	return app.Options{
-		Hostname: hostname, Version: "script", Certs: cert, Ephemeral: true, Logger: logger(),
+		Hostname: hostname, Version: "script", Certs: cert, Ephemeral: true, Logger: logger(), FutureRelease: 30 * 24 * time.Hour,
 		Stores: app.StoreOptions{
 			Files: i.disk, DataDir: "/postino", Metrics: metric.New(),
 			KV: lsm.Options{Still: true, MemTableBytes: 4 << 20, CacheBytes: 8 << 20, Guard: lsm.GuardOptions{Interval: time.Hour, Ballast: -1}},

@@ -74,12 +74,12 @@ func (w *world) transact(service, user, from string, to []string, body []byte) e
 			return err
 		}
 	}
-	if err := s.command("250", "MAIL FROM:"+path(from)); err != nil {
+	if err := s.command("250", "MAIL FROM:"+inBrackets(from)); err != nil {
 		return err
 	}
 	for _, to := range to {
 		for _, one := range numbered(to) {
-			if err := s.command("25", "RCPT TO:"+path(one)); err != nil {
+			if err := s.command("25", "RCPT TO:"+inBrackets(one)); err != nil {
 				return err
 			}
 		}
@@ -91,8 +91,8 @@ func (w *world) transact(service, user, from string, to []string, body []byte) e
 	return nil
 }
 
-// path puts the address before the parameters between angle brackets.
-func path(s string) string {
+// inBrackets puts the address before the parameters between angle brackets.
+func inBrackets(s string) string {
 	address, params, _ := strings.Cut(s, " ")
 	return strings.TrimSpace("<" + strings.Trim(address, "<>") + "> " + params)
 }
@@ -177,7 +177,7 @@ func crlfFile(ts *testscript.TestScript, name string) ([]byte, error) {
 }
 
 // states are those of the queue, in the order in which queue prints them.
-var states = []queue.State{queue.StateNew, queue.StateWaiting, queue.StateHeld}
+var states = []queue.State{queue.StateNew, queue.StateWaiting, queue.StateParked, queue.StateHeld}
 
 // queue prints the queue and checks how many items are in it.
 func (w *world) queue(ts *testscript.TestScript, args []string) error {

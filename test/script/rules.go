@@ -2,6 +2,7 @@ package script
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,8 +17,8 @@ import (
 //
 // STAGE is greet, ehlo, helo, starttls, auth, mail, rcpt, data, dot, deliver, rset
 // or quit; deliver is what LMTP says about a recipient after the message. ADDRESS,
-// for mail, rcpt and deliver, is what stands between the angle brackets, or * for
-// all. ACTION is
+// for mail, rcpt and deliver, is a pattern of path.Match for what stands between
+// the angle brackets. ACTION is
 //
 //	CODE TEXT    this reply; \r\n separates lines
 //	close        end the connection instead
@@ -124,13 +125,19 @@ func (m *manners) use(stage, who string) string {
 	defer m.mu.Unlock()
 	for _, r := range m.rules {
 		past := r.left == 0 || !r.until.IsZero() && !time.Now().Before(r.until)
-		if past || r.stage != stage || r.who != "" && r.who != "*" && !strings.EqualFold(r.who, who) {
+		if past || r.stage != stage || !r.fits(who) {
 			continue
 		}
 		r.left--
 		return r.action
 	}
 	return ""
+}
+
+// fits tells whether the rule is about an address.
+func (r *rule) fits(who string) bool {
+	ok, err := path.Match(r.who, who)
+	return r.who == "" || ok && err == nil
 }
 
 // grey tells whether a pair of addresses is still to wait.
