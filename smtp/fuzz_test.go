@@ -322,6 +322,8 @@ func TestRcptParams(t *testing.T) {
 		{" NOTIFY=DELAY NOTIFY=DELAY", "501", ""},
 		{" ORCPT=rfc822;a+2Bb@example.org", "", "rfc822;a+b@example.org"}, {" ORCPT=rfc822;", "501", ""}, {" ORCPT=;x", "501", ""}, {" ORCPT=x", "501", ""},
 		{" ORCPT=rfc822;a+0D+0Ab", "501", ""}, {" ORCPT=rfc822;a+00", "501", ""}, {" ORCPT=r_2;a", "501", ""}, {" ORCPT=rfc822;" + strings.Repeat("x", 494), "501", ""},
+		{" ORCPT=rfc822;pel+C3+A9@example.org", "", "utf-8;pelé@example.org"}, {" ORCPT=rfc822;pel+C3@example.org", "501", ""},
+		{" ORCPT=rfc822;pel+C2+85", "501", ""}, {" ORCPT=unknown;pel+C3+A9", "501", ""},
 		{` ORCPT=utf-8;\x{E4}@x`, "", "utf-8;ä@x"}, {" ORCPT=utf-8;ä@x", "", "utf-8;ä@x"}, {` ORCPT=utf-8;\x{0A}`, "501", ""}, {` ORCPT=utf-8;\x{D800}`, "501", ""},
 		{` ORCPT=utf-8;\x{110000}`, "501", ""}, {` ORCPT=utf-8;\x{`, "501", ""}, {` ORCPT=utf-8;a\b`, "501", ""}, {" SIZE=1", "555", ""},
 	} {

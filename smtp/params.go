@@ -279,7 +279,9 @@ func parseNotify(s string) (postino.DSNNotify, bool) {
 }
 
 // parseORcpt reads addr-type ";" address (RFC 3461 §4.2), where the type utf-8
-// has its own escapes (RFC 6533 §3), and returns it decoded.
+// has its own escapes (RFC 6533 §3), and returns it decoded. Postfix codes the
+// octets of an internationalized address as xtext and calls it rfc822: that is
+// understood as utf-8, for else its mail would be refused.
 func parseORcpt(s string) (string, bool) {
 	kind, coded, ok := strings.Cut(s, ";")
 	if !ok || len(s) > 500 || kind == "" || coded == "" {
@@ -291,9 +293,14 @@ func parseORcpt(s string) (string, bool) {
 		}
 	}
 	var text string
-	if strings.EqualFold(kind, "utf-8") {
+	switch {
+	case strings.EqualFold(kind, "utf-8"):
 		text, ok = decodeUTF8Address(coded)
-	} else {
+	case strings.EqualFold(kind, "rfc822"):
+		if text, ok = decodeXtextUTF8(coded); !isASCII(text) {
+			kind = "utf-8"
+		}
+	default:
 		text, ok = decodeXtext(coded)
 	}
 	return kind + ";" + text, ok

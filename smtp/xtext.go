@@ -8,6 +8,12 @@ import (
 // decodeXtext decodes xtext (RFC 3461 §4). What comes out is ASCII without
 // controls, or it is refused (SS19).
 func decodeXtext(s string) (string, bool) {
+	text, ok := decodeXtextUTF8(s)
+	return text, ok && isASCII(text)
+}
+
+// decodeXtextUTF8 takes UTF-8 as well, coded octet by octet.
+func decodeXtextUTF8(s string) (string, bool) {
 	if strings.IndexByte(s, '+') < 0 {
 		return s, s != "" && isXchars(s)
 	}
@@ -24,7 +30,7 @@ func decodeXtext(s string) (string, bool) {
 			}
 			c = byte(hi<<4 | lo)
 			i += 2
-			if c < ' ' || c > '~' {
+			if c < ' ' || c == 0x7f {
 				return "", false
 			}
 		} else if !isXchars(s[i : i+1]) {
@@ -32,7 +38,8 @@ func decodeXtext(s string) (string, bool) {
 		}
 		out = append(out, c)
 	}
-	return string(out), true
+	text := string(out)
+	return text, utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return 0x80 <= r && r < 0xa0 }) < 0
 }
 
 // decodeUTF8Address decodes utf-8-addr-xtext and utf-8-addr-unitext: \x{N} is
@@ -71,6 +78,15 @@ func decodeUTF8Address(s string) (string, bool) {
 		s = s[n:]
 	}
 	return b.String(), true
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // isXchars tells whether s consists of xchar: printable ASCII but + and =.
