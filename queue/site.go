@@ -55,8 +55,9 @@ type site struct {
 	flying int      // of these, under way
 	ranks  [3]ranks // the lists, by class of priority
 	turn   uint8
-	queued bool // in the ring of its line
-	stuck  bool // all its senders have as many slots as they may
+	queued bool    // in the ring of its line
+	stuck  bool    // all its senders have as many slots as they may
+	chance *sender // for whom it went on when it was stuck
 
 	limit, max int
 	health     health

@@ -143,12 +143,18 @@ func (ln *line) take() (it *Item, probe bool) {
 			return nil, false
 		}
 		s.queued = false
-		if !s.runnable() {
-			continue
+		u := s.chance
+		s.chance = nil
+		it := (*Item)(nil)
+		if s.runnable() {
+			if it = ln.q.next(s, ln.share()); it == nil {
+				s.block()
+			}
 		}
-		it := ln.q.next(s, ln.share())
+		if u != nil && (it == nil || it.sender != u) && u.flying < ln.share() {
+			u.unblock(1)
+		}
 		if it == nil {
-			s.block()
 			continue
 		}
 		ln.q.unlist(s)
@@ -182,19 +188,21 @@ func (s *site) block() {
 	}
 }
 
-// unblock lets as many sites go on as the sender has free of its share. One of
-// them may serve another sender first; when nothing of this one is under way any
-// more all go on. The lock is held.
-func (u *sender) unblock(share int) {
-	for n := share - u.flying; n > 0 || u.flying == 0; {
+// unblock lets n of the sites go on that wait for the sender: it has less than
+// its share again. Each is a chance for the sender; a site that does not use it
+// passes it on. The lock is held.
+func (u *sender) unblock(n int) {
+	for n > 0 {
 		s, ok := u.waiting.pop()
 		if !ok {
 			return
 		}
 		if s.stuck {
 			s.stuck = false
-			n--
-			s.line.wake(s)
+			if s.line.wake(s); s.queued {
+				s.chance = u
+				n--
+			}
 		}
 	}
 }
@@ -218,7 +226,7 @@ func (ln *line) left(s *site, u *sender, probe bool) {
 		s.probing = false
 	}
 	u.flying--
-	u.unblock(ln.share())
+	u.unblock(ln.share() - u.flying)
 	ln.wake(s)
 }
 
