@@ -31,6 +31,8 @@ type StoreOptions struct {
 	Blobs   blob.Options
 	// AnyUser makes every domain local and every user on first sight (dev).
 	AnyUser *directory.AcceptAny
+	// Argon2 is what a password hash costs; the zero value is the default.
+	Argon2 directory.Argon2
 	// Hostname is the name of this node.
 	Hostname string
 	Outward  Outward
@@ -72,7 +74,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 	}
 	s.Mailboxes = mailbox.New(db, s.Blobs, mailbox.Options{Logger: o.Logger})
 	s.Directory = directory.New(db, directory.Options{
-		Logger: o.Logger, Metrics: o.Metrics, Accounts: s.accountHooks(), AcceptAny: o.AnyUser,
+		Logger: o.Logger, Metrics: o.Metrics, Accounts: s.accountHooks(), AcceptAny: o.AnyUser, Argon2: o.Argon2,
 	})
 	s.Stories = story.New(db, story.Options{Logger: o.Logger, IDs: s.IDs})
 	local := deliver.New(deliver.Options{
