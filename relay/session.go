@@ -159,7 +159,8 @@ func (r *Relay) greet(ctx context.Context, w *way, s *session, c net.Conn, addr 
 	var err error
 	s.Client, err = smtp.NewClient(ctx, c, smtp.ClientOptions{
 		Name: w.helo(r.opts.Hostname), LMTP: w.route.Action == directory.LMTP, Logger: r.opts.Logger,
-		Timeouts: smtp.ClientTimeouts{StartTLS: r.opts.Limits.Handshake},
+		OneFlight: w.route.Private, // a server of our own network
+		Timeouts:  smtp.ClientTimeouts{StartTLS: r.opts.Limits.Handshake},
 	})
 	if err != nil {
 		t := failed(s.host.Name, err)
