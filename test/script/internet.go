@@ -20,6 +20,7 @@ import (
 
 	"github.com/postino-mail/postino/app"
 	"github.com/postino-mail/postino/certs"
+	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/metric"
@@ -59,7 +60,8 @@ func (i *internet) options() (app.Options, error) {
 		Hostname: hostname, Version: "script", Certs: cert, Ephemeral: true, Logger: logger(), FutureRelease: 30 * 24 * time.Hour,
 		Stores: app.StoreOptions{
 			Files: i.disk, DataDir: "/postino", Metrics: metric.New(),
-			KV: lsm.Options{Still: true, MemTableBytes: 4 << 20, CacheBytes: 8 << 20, Guard: lsm.GuardOptions{Interval: time.Hour, Ballast: -1}},
+			KV:     lsm.Options{Still: true, MemTableBytes: 4 << 20, CacheBytes: 8 << 20, Guard: lsm.GuardOptions{Interval: time.Hour, Ballast: -1}},
+			Argon2: directory.Argon2{MemoryKiB: 64, Time: 1},
 			Outward: app.Outward{
 				DNS: i.names, Addresses: func() []netip.Addr { return []netip.Addr{here} },
 				Dial: func(ctx context.Context, network, address string, _ netip.Addr) (net.Conn, error) {
