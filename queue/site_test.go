@@ -162,7 +162,7 @@ func bubble(t *testing.T, fn func(h *house)) {
 	synctest.Test(t, func(t *testing.T) { fn(buildHouse(t, lsm.Options{MemTableBytes: 4 << 20, Still: true})) })
 }
 
-// soon sleeps until d has passed and all is quiet.
+// soon lets d pass in a synctest bubble, until all is quiet.
 func soon(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
