@@ -1,6 +1,7 @@
 package script
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -15,15 +16,14 @@ import (
 	"github.com/postino-mail/postino/test/memnet"
 )
 
-// TestNoMailIsLost sends mail through days of trouble, with restarts and power
+var seeds = flag.Int("seeds", 4, "how many times of trouble TestNoMailIsLost goes through")
+
+// TestNoMailIsLost sends mail through hours of trouble, with restarts and power
 // cuts in the middle, and looks what became of each recipient: taken by the
-// other server at least once, or reported to the sender exactly once.
+// other server at least once, or reported to the sender exactly once, and in the
+// mailbox here exactly once (QU3, SC6).
 func TestNoMailIsLost(t *testing.T) {
-	seeds := 4
-	if testing.Short() {
-		seeds = 1
-	}
-	for seed := range seeds {
+	for seed := range *seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { newChaos(t, uint64(seed)).run() })
@@ -44,6 +44,7 @@ type chaos struct {
 	w     *world
 	r     *rand.Rand
 	hosts []string
+	sent  int
 	good  []string // recipients that are to get their mail
 	bad   []string // recipients that do not exist
 }
@@ -57,7 +58,9 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	})
 	c.must(c.w.start())
 	c.must(c.w.domain(nil, []string{"example.org"}))
-	c.must(c.w.user(nil, []string{"ana@example.org"}))
+	for _, user := range []string{"ana@example.org", "bob@example.org"} {
+		c.must(c.w.user(nil, []string{user}))
+	}
 	for i := range 4 {
 		name := fmt.Sprintf("h%d.example", i)
 		c.hosts = append(c.hosts, name)
@@ -114,10 +117,10 @@ func (c *chaos) run() {
 	c.judge()
 }
 
-// send sends a message to a recipient of each host, and sometimes to one that
-// does not exist.
+// send sends a message to a mailbox here, a recipient of each host, and sometimes
+// one that does not exist.
 func (c *chaos) send() {
-	var to []string
+	to := []string{"bob@example.org"}
 	for _, host := range c.hosts {
 		a := fmt.Sprintf("u%d@%s", len(c.good), host)
 		c.good, to = append(c.good, a), append(to, a)
@@ -126,7 +129,9 @@ func (c *chaos) send() {
 		a := fmt.Sprintf("bad%d@%s", len(c.bad), c.hosts[c.r.IntN(len(c.hosts))])
 		c.bad, to = append(c.bad, a), append(to, a)
 	}
-	c.must(c.w.transact("submission", "ana@example.org", "ana@example.org", to, []byte("From: <ana@example.org>\r\nSubject: x\r\n\r\ntext\r\n")))
+	text := fmt.Sprintf("From: <ana@example.org>\r\nSubject: number %d\r\n\r\ntext\r\n", c.sent)
+	c.sent++
+	c.must(c.w.transact("submission", "ana@example.org", "ana@example.org", to, []byte(text)))
 }
 
 var failedRcpt = regexp.MustCompile(`(?m)^Final-Recipient: rfc822; ?(\S+)\r\nAction: failed\r$`)
@@ -142,13 +147,19 @@ func (c *chaos) judge() {
 			}
 		}
 	}
-	addr, err := c.w.address("imap")
-	c.must(err)
-	inbox, err := c.w.fetchAll(addr, "ana@example.org")
-	c.must(err)
+	inbox := c.inbox("ana@example.org")
 	for _, m := range inbox {
 		for _, f := range failedRcpt.FindAllStringSubmatch(string(m), -1) {
 			reported[f[1]]++
+		}
+	}
+	here := map[string]int{}
+	for _, m := range c.inbox("bob@example.org") {
+		here[number.FindString(string(m))]++
+	}
+	for n := range c.sent {
+		if here[fmt.Sprintf("number %d", n)] != 1 {
+			c.Errorf("message %d is %d times in the mailbox", n, here[fmt.Sprintf("number %d", n)])
 		}
 	}
 	twice := 0
@@ -164,6 +175,17 @@ func (c *chaos) judge() {
 		}
 	}
 	c.Logf("%d recipients, %d duplicates, %d unknown, %d reports and notices", len(c.good), twice, len(c.bad), len(inbox))
+}
+
+var number = regexp.MustCompile(`number \d+`)
+
+// inbox returns the messages of a user.
+func (c *chaos) inbox(user string) [][]byte {
+	addr, err := c.w.address("imap")
+	c.must(err)
+	all, err := c.w.fetchAll(addr, user)
+	c.must(err)
+	return all
 }
 
 // story is what the node knows of an address.
