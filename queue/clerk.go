@@ -50,7 +50,7 @@ func (q *Queue) clerk() {
 		it.where = busy
 		q.mu.Unlock()
 		err := q.note(it)
-		if err == nil && it.State != stateGone && it.State != StateHeld {
+		if err == nil {
 			err = q.settleDebts(it)
 		}
 		switch {
@@ -98,18 +98,32 @@ func (q *Queue) end(tx kv.Tx, it *Item, now time.Time) error {
 	return q.tellEnd(tx, it, now)
 }
 
-// settleDebts has the report made that an item owes, and puts it on the queue
-// in the commit that clears the debt.
+// maxReport is how many recipients one report is about: it has to fit into 64
+// KiB (SC9).
+const maxReport = 100
+
+// settleDebts has the reports made that an item owes.
 func (q *Queue) settleDebts(it *Item) error {
-	var owed []int
-	for i := range it.Rcpts {
-		if it.Rcpts[i].Owed != 0 {
-			owed = append(owed, i)
+	for it.State != stateGone && it.State != StateHeld {
+		var owed []int
+		for i := range it.Rcpts {
+			if it.Rcpts[i].Owed != 0 && len(owed) < maxReport {
+				owed = append(owed, i)
+			}
+		}
+		if len(owed) == 0 || it.ReportAt.After(time.Now()) {
+			return nil
+		}
+		if err := q.settleSome(it, owed); err != nil {
+			return err
 		}
 	}
-	if len(owed) == 0 || it.ReportAt.After(time.Now()) {
-		return nil
-	}
+	return nil
+}
+
+// settleSome has one report made, and puts it on the queue in the commit that clears
+// the debt.
+func (q *Queue) settleSome(it *Item, owed []int) error {
 	m, why, err := q.ask(it, owed)
 	if m != nil && m.Done != nil {
 		defer m.Done()

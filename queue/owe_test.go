@@ -261,3 +261,41 @@ func TestDebtSurvives(t *testing.T) {
 		}
 	})
 }
+
+// A report is about so many recipients that it stays short (SC9): more of them
+// make more reports.
+func TestManyDebts(t *testing.T) {
+	bubble(t, func(h *house) {
+		n, c := newInternet(), &clerkship{h: h}
+		n.answer = answer(Outcome{Result: Rejected, Reply: "550 5.1.1 unknown"})
+		q := h.relay(n, Options{Reporter: c})
+		h.start(q)
+		it := letter("b.example")
+		one := it.Rcpts[0]
+		for i := range 2 * maxReport {
+			next := one
+			next.Address.Local = fmt.Sprint("u", i)
+			it.Rcpts = append(it.Rcpts, next)
+		}
+		h.post(q, it)
+		soon(time.Minute)
+		said := c.said()
+		if len(said) != 3 {
+			t.Fatalf("%d reports", len(said))
+		}
+		about := 0
+		for _, s := range said {
+			k := strings.Count(s, "|") + 1
+			if k > maxReport {
+				t.Errorf("a report about %d recipients", k)
+			}
+			about += k
+		}
+		if about != 2*maxReport+1 {
+			t.Errorf("reports about %d recipients of %d", about, 2*maxReport+1)
+		}
+		if left, err := q.List(t.Context(), Filter{}); err != nil || len(left) > 0 {
+			t.Errorf("%d items are left, %v", len(left), err)
+		}
+	})
+}
