@@ -64,6 +64,9 @@ func secured(cfg *tls.Config) *tls.Config {
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	s.lns[l] = struct{}{}
+	if s.draining.Load() { // Shutdown came first and did not see it
+		l.Close()
+	}
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()

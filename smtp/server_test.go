@@ -200,3 +200,18 @@ func BenchmarkTransaction(b *testing.B) {
 		})
 	}
 }
+
+// A server that was shut down before it served serves nobody (G11).
+func TestShutdownBeforeServe(t *testing.T) {
+	s := NewServer(Options{Hostname: "mx.example.org", Backend: &fake{}})
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(l); err != nil {
+		t.Errorf("Serve returned %v", err)
+	}
+}
