@@ -207,7 +207,11 @@ func (n *Node) Run(ctx context.Context) error {
 
 // stop takes nothing new, lets what runs finish, and closes the stores.
 func (n *Node) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	wait := drain
+	if n.opts.Dev {
+		wait = devDrain
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	errs := make([]error, len(n.servers))
 	var wg sync.WaitGroup
@@ -216,6 +220,10 @@ func (n *Node) stop() error {
 	}
 	wg.Wait()
 	err := errors.Join(append(errs, n.Queue.Stop(ctx))...)
+	if ctx.Err() != nil { // what was cut off is as safe as after a power cut
+		n.opts.Logger.Warn("not all ended in time, the rest was cut off", "after", wait)
+		err = nil
+	}
 	n.stopBg()
 	n.bg.Wait()
 	return errors.Join(err, n.Stores.Close())

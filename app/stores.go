@@ -124,5 +124,9 @@ func (s *Stores) Close() error {
 	return s.DB.Close()
 }
 
-// drain is how long a stop waits for what runs (QU10).
-const drain = 30 * time.Second
+// drain is how long a stop waits for what runs (QU10), devDrain the same while
+// somebody waits for the prompt.
+const (
+	drain    = 30 * time.Second
+	devDrain = 2 * time.Second
+)
