@@ -75,6 +75,7 @@ func (i *internet) options() (app.Options, error) {
 		Listeners: []app.Listener{
 			{Service: app.SMTP, Address: here.String() + ":25", Clear: true},
 			{Service: app.Submission, Address: here.String() + ":587", Clear: true},
+			{Service: app.Submissions, Address: here.String() + ":465"},
 			{Service: app.IMAP, Address: here.String() + ":143", Clear: true},
 		},
 		Listen: i.net.Listen,
