@@ -95,7 +95,8 @@ func (s *Stores) listQueue(ctx context.Context, f QueueFilter) ([]QueueItem, err
 }
 
 func (s *Stores) summarizeQueue(ctx context.Context, top int) ([]queue.Group, error) {
-	return s.Queue.Summary(ctx, top, func(d queue.Changes) { progress(ctx, d) })
+	groups, err := s.Queue.Summary(ctx, top, func(d queue.Changes) { progress(ctx, d) })
+	return append([]queue.Group{}, groups...), err // an empty list, not null
 }
 
 func (s *Stores) topQueue(_ context.Context, n int) ([]queue.SiteStatus, error) {

@@ -127,7 +127,7 @@ func (l *Letter) Commit(ctx context.Context, events ...*story.Event) error {
 	if err != nil {
 		return err
 	}
-	m.Events = events
+	m.Events = append(events, m.Events...)
 	return l.p.opts.Queue.Put(ctx, m)
 }
 
@@ -160,6 +160,13 @@ func (l *Letter) message() (*queue.Message, error) {
 	for at, s := range l.sites {
 		it := item(relayed)
 		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, []byte(at.trace), s.rcpts
+		if at.trace != "" { // so that the story is found by the address that it went to
+			e := l.p.opts.Stories.Event(l.ID, story.Queued, now).Text(story.Reason, "forwarded")
+			for i := range s.rcpts {
+				e.Address(story.Recipient, s.rcpts[i].Address)
+			}
+			m.Events = append(m.Events, e)
+		}
 	}
 	m.Items[0].Rcpts = append(m.Items[0].Rcpts, l.expanded...)
 	return m, nil

@@ -69,7 +69,7 @@ func (p *Post) commitDrop(ctx context.Context, l *Letter, name string, e *story.
 	if err != nil {
 		return err
 	}
-	m.Events = []*story.Event{e}
+	m.Events = append(m.Events, e)
 	var committed func()
 	err = p.opts.DB.Update(ctx, nil, func(tx kv.Tx) (err error) {
 		if err := tx.Set(dropKey(name), []byte{1}); err != nil {

@@ -235,6 +235,9 @@ func TestForwarding(t *testing.T) {
 	if string(it.Prefix) != "Delivered-To: away@here.example\r\n" || it.Rcpts[0].ORcpt != "rfc822;away@here.example" {
 		t.Errorf("prefix %q, original recipient %q", it.Prefix, it.Rcpts[0].ORcpt)
 	}
+	if found, err := h.opts.Stories.Find(t.Context(), story.Query{Text: "bob@there.example"}); err != nil || len(found) != 1 || found[0] != it.Message {
+		t.Errorf("by the address elsewhere the stories %v are found, %v", found, err)
+	}
 	if err := h.letter("", text, nil, it.From.String()); err != nil { // a stranger's report
 		t.Fatal(err)
 	}

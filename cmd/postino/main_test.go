@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/postino-mail/postino/app"
 )
 
 // result is what one command line gave.
@@ -94,20 +98,21 @@ func everything(t *testing.T, do func(int, string, ...string), cfg string) {
 	do(exitNotFound, "", "trace", "-c", cfg, "nobody@example.net")
 }
 
-func TestServe(t *testing.T) {
-	dir := t.TempDir()
-	cfg := filepath.Join(dir, "postino.toml")
+// serving runs a server on a new data directory until the test stops it.
+func serving(t *testing.T) (cfg string, do func(int, string, ...string), stop func() result) {
+	t.Helper()
+	cfg = filepath.Join(t.TempDir(), "postino.toml")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
 	l.Close()
-	text := "[server]\nhostname = \"mx.example.org\"\ndata_dir = \"data\"\n[tls]\nself_signed = true\n[[listener]]\nkind = \"smtp\"\naddress = \"" + addr + "\"\n"
+	text := "[server]\nhostname = \"mx.example.org\"\ndata_dir = \"data\"\n[dns]\nservers = \"127.0.0.1:9\"\n[tls]\nself_signed = true\n[[listener]]\nkind = \"smtp\"\naddress = \"" + addr + "\"\n"
 	if err := os.WriteFile(cfg, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan result, 1)
 	go func() { ended <- command(t, ctx, "", "serve", "-c", cfg) }()
 	for end := time.Now().Add(30 * time.Second); ; {
@@ -120,18 +125,72 @@ func TestServe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	do := func(code int, text string, args ...string) {
+	do = func(code int, text string, args ...string) {
 		t.Helper()
 		command(t, t.Context(), "secret words\n", args...).want(t, code, text)
 	}
+	stop = sync.OnceValue(func() result { cancel(); return <-ended })
+	t.Cleanup(func() { stop() })
+	return cfg, do, stop
+}
+
+func TestServe(t *testing.T) {
+	cfg, do, stop := serving(t)
 	do(exitOK, "added", "domain", "add", "-c", cfg, "example.org")
 	do(exitOK, "added", "user", "add", "-c", cfg, "ana@example.org")
 	everything(t, do, cfg)
 	command(t, t.Context(), "", "serve", "-c", cfg).want(t, exitFailed, "does another process use it") // ST4
-	stop()
-	r := <-ended
-	r.want(t, exitOK, "stopped")
+	stop().want(t, exitOK, "stopped")
 	do(exitOK, "ana@example.org", "user", "list", "-c", cfg)
+}
+
+// What an administrator does with the queue: see it by destination and by
+// message, hold, release, reroute and remove, with a count before.
+func TestQueue(t *testing.T) {
+	cfg, do, stop := serving(t)
+	do(exitOK, "The queue is empty", "queue", "list", "-c", cfg)
+	do(exitOK, "[]", "queue", "list", "-c", cfg, "--json")
+	do(exitOK, "added", "route", "add", "-c", cfg, "inner", "127.0.0.1:1", "--domain", "far.example", "--private")
+	for _, to := range []string{"b@far.example", "c@far.example"} {
+		do(exitOK, "", "sendmail", "-C", cfg, "-f", "ana@mx.example.org", to)
+	}
+	items := func(text string) []app.QueueItem {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); ; {
+			r := command(t, t.Context(), "", "queue", "list", "-c", cfg, "--items", "--json")
+			var items []app.QueueItem
+			if err := json.Unmarshal([]byte(r.out), &items); err != nil {
+				t.Fatal(err, r)
+			}
+			if strings.Count(r.out, text) == len(items) && len(items) == 2 {
+				return items
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the queue is %s", r.out)
+			}
+		}
+	}
+	it := items("4.4.1 cannot connect")[0]
+	do(exitOK, "route/inner", "queue", "list", "-c", cfg)
+	do(exitOK, "server could not be reached", "queue", "list", "-c", cfg)
+	do(exitOK, it.Rcpts[0].Address, "queue", "show", "-c", cfg, it.ID)
+	do(exitNotFound, "not found", "queue", "show", "-c", cfg, "0000000000000")
+	do(exitData, "0000", "queue", "hold", "-c", cfg, "0000")
+	do(exitOK, "route/inner", "queue", "top", "-c", cfg)
+	do(exitData, "say which mail", "queue", "hold", "-c", cfg)
+	do(exitData, "that is 2 messages", "queue", "hold", "-c", cfg, "--dest", "route/inner") // no terminal to ask at
+	do(exitOK, "2 messages held", "queue", "hold", "-c", cfg, "--dest", "route/inner", "--why", "a test", "--yes")
+	do(exitOK, "a test", "queue", "list", "-c", cfg, "--state", "held")
+	do(exitOK, "1 messages released", "queue", "release", "-c", cfg, it.ID)
+	do(exitOK, "due now", "queue", "retry", "-c", cfg, "--recipient", it.Rcpts[0].Address, "--open", "--yes")
+	do(exitOK, "removed", "route", "remove", "-c", cfg, "inner")
+	do(exitOK, "rerouted", "queue", "reroute", "-c", cfg, "--all", "--yes")
+	do(exitOK, "far.example", "queue", "list", "-c", cfg, "--dest", "far.example")
+	do(exitOK, "nothing of the kind", "queue", "remove", "-c", cfg, "--sender", "nobody@example.net")
+	do(exitOK, "deferred", "trace", "-c", cfg, it.Message)
+	do(exitOK, "removed", "queue", "remove", "-c", cfg, "--all", "--yes")
+	do(exitChecks, "verdict", "probe", "-c", cfg, "ana@[192.168.1.1]")
+	stop().want(t, exitOK, "stopped")
 }
 
 func TestSize(t *testing.T) {

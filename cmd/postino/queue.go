@@ -70,6 +70,11 @@ func (c *queueListCmd) Run(e *env) error {
 	})
 }
 
+// Help shows examples.
+func (*queueListCmd) Help() string {
+	return "Examples:\n\n  postino queue list\n\n  postino queue list --dest example.com --older 1h"
+}
+
 // groups shows the queue by destination and reason.
 func (c *queueListCmd) groups(e *env) error {
 	var out []app.QueueGroup
@@ -216,11 +221,19 @@ type queueHoldCmd struct {
 	Why string `help:"Reason to be kept with the mail." default:"held by the administrator" placeholder:"TEXT"`
 }
 
+// Help shows an example.
+func (*queueHoldCmd) Help() string {
+	return "Example: postino queue hold --sender newsletter@example.org --why \"complaints\""
+}
+
 func (c *queueHoldCmd) Run(e *env) error {
 	return c.run(e, "queue.hold", "Hold", "held", app.QueueAction{Why: c.Why})
 }
 
 type queueReleaseCmd struct{ queueChange }
+
+// Help shows an example.
+func (*queueReleaseCmd) Help() string { return "Example: postino queue release --state held" }
 
 func (c *queueReleaseCmd) Run(e *env) error {
 	return c.run(e, "queue.release", "Release", "released", app.QueueAction{})
@@ -231,11 +244,17 @@ type queueRetryCmd struct {
 	Open bool `help:"Also forget that a destination could not be reached."`
 }
 
+// Help shows an example.
+func (*queueRetryCmd) Help() string { return "Example: postino queue retry --dest example.com --open" }
+
 func (c *queueRetryCmd) Run(e *env) error {
 	return c.run(e, "queue.retry", "Retry", "due now", app.QueueAction{Open: c.Open})
 }
 
 type queueRerouteCmd struct{ queueChange }
+
+// Help shows an example.
+func (*queueRerouteCmd) Help() string { return "Example: postino queue reroute --domain example.com" }
 
 func (c *queueRerouteCmd) Run(e *env) error {
 	return c.run(e, "queue.reroute", "Reroute", "rerouted", app.QueueAction{})
@@ -245,6 +264,9 @@ type queueRemoveCmd struct {
 	queueChange
 	Why string `help:"Reason to be kept in the story." default:"removed by the administrator" placeholder:"TEXT"`
 }
+
+// Help shows an example.
+func (*queueRemoveCmd) Help() string { return "Example: postino queue remove 1m8021qtt0000" }
 
 func (c *queueRemoveCmd) Run(e *env) error {
 	return c.run(e, "queue.remove", "Remove", "removed", app.QueueAction{Why: c.Why})
@@ -256,6 +278,9 @@ type probeCmd struct {
 	JSON    bool   `help:"Print a JSON value for each step."`
 }
 
+// Help shows an example.
+func (*probeCmd) Help() string { return "Example: postino probe someone@example.com" }
+
 // Run shows each step of a delivery and sends nothing.
 func (c *probeCmd) Run(e *env) error {
 	failed := false
@@ -264,14 +289,14 @@ func (c *probeCmd) Run(e *env) error {
 		if json.Unmarshal(b, &s) != nil {
 			return
 		}
-		if s.Severity == "error" {
+		if s.Kind == "verdict" && s.Severity != "ok" {
 			failed = true
 		}
 		if c.JSON {
 			fmt.Fprintf(e.out, "%s\n", b)
 			return
 		}
-		mark := map[string]string{"ok": "ok  ", "info": "    ", "warning": "warn", "error": "FAIL"}[string(s.Severity)]
+		mark := map[string]string{"ok": "ok  ", "info": "    ", "warning": "warn", "failed": "FAIL"}[string(s.Severity)]
 		fmt.Fprintf(e.out, "%s  %-9s %s", mark, s.Kind, postino.Printable(s.Text))
 		if s.Took >= time.Millisecond {
 			fmt.Fprintf(e.out, "  (%s)", s.Took.Round(time.Millisecond))

@@ -67,8 +67,31 @@ func runSendmail(e *env, args []string) int {
 	return exitOK
 }
 
+const sendmailUsage = `Usage: postino sendmail [flags] [recipient ...], or as sendmail, mailq, newaliases
+
+Takes a message on standard input, as sendmail(8) does, and gives it to the
+server; without one it goes into the spool, which the server empties.
+
+  -t            also send to the recipients in To, Cc and Bcc; Bcc is removed
+  -i, -oi       a line with a single dot does not end the message
+  -f ADDRESS    envelope sender; -f "<>" for none
+  -F NAME       full name of the sender, if there is no From
+  -N, -R, -V    delivery reports: failure,delay,success or never; full or hdrs; id
+  -B BODY       7BIT or 8BITMIME
+  -bs           speak SMTP on standard input and output
+  -bp, mailq    list the queue
+  -q            try all waiting mail now
+  -C FILE       configuration; else $POSTINO_CONFIG, /etc/postino/postino.toml
+
+Flags that tune other programs are taken and mean nothing.
+`
+
 // sendmail does what one command line in its style asks for.
 func sendmail(e *env, args []string) error {
+	if len(args) == 1 && args[0] == "--help" {
+		_, err := io.WriteString(e.out, sendmailUsage)
+		return err
+	}
 	a, err := parseSendmail(args)
 	if err != nil {
 		return exitError{exitUsage, err}
