@@ -360,6 +360,8 @@ func TestMend(t *testing.T) {
 		{"true sender", from + "Sender: ana+x@here.example\r\n\r\n", []string{"Sender: ana+x@here.example\r\n"}, nil, nil},
 		{"group", "From: Friends:;\r\n\r\n", []string{"From: Friends:;\r\nDate", "Sender: Ana <ana@here.example>\r\n"}, nil, nil},
 		{"quoted author", "From: \"ana\"@here.example\r\n\r\n", []string{"\"ana\""}, nil, nil},
+		{"requests for receipts", from + "Disposition-Notification-To: ana@here.example\r\nReturn-Receipt-To: ana@here.example\r\n\r\n",
+			[]string{"Disposition-Notification-To: ana@here.example\r\nReturn-Receipt-To: ana@here.example\r\n"}, nil, nil},
 		{"sub-address", "From: ana+shop@here.example\r\n\r\n", []string{"ana+shop"}, nil, nil},
 		{"lines that are no fields", from + "nonsense here\r\n\r\n", []string{"nonsense here\r\n"}, nil, nil},
 	} {

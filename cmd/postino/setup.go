@@ -98,6 +98,7 @@ func records(domain, host string) string {
 	row := func(name, kind, value string) { fmt.Fprintf(&b, "  %-40s IN %-5s %s\n", name+".", kind, value) }
 	row(host, "A", "<IPv4 address of this host>")
 	row(host, "AAAA", "<IPv6 address of this host, if it has one>")
+	row(host, "TXT", `"v=spf1 a -all"`) // of what is forwarded and of HELO (RFC 7208 §2.3)
 	row(domain, "MX", "10 "+host+".")
 	row(domain, "TXT", `"v=spf1 mx -all"`)
 	row("_submission._tcp."+domain, "SRV", "0 1 587 "+host+".")
