@@ -4,23 +4,28 @@
 //
 // Flow:
 //  1. A connection gets a session. On a submission listener MAIL needs a login,
-//     and whoever is logged in sends only as himself (SS22).
-//  2. RCPT resolves the address: unknown, disabled, full and foreign ones are
-//     refused here and never bounced later (SS18, SS20).
-//  3. The content goes in one pass to the body store and to the indexer, behind
-//     our Received field (RFC 5321 §4.4).
-//  4. At its end header limits (SS9) and loops (SS24) are looked at; then body,
-//     queue item and story are committed at once, and the reply is 250 (SS21).
+//     and whoever is logged in sends only as he may (SS22). On LMTP listeners and
+//     on the socket of the sendmail command the peer is this machine's.
+//  2. RCPT goes to a submit.Letter, which finds out where the address leads:
+//     unknown, disabled, full and foreign ones are refused here and never
+//     bounced later (SS18, SS20).
+//  3. DATA takes the recipients from what the user may send to in an hour, and
+//     writes our Received field (RFC 5321 §4.4); the content follows.
+//  4. At its end loops are looked for (SS24); then the letter commits body, queue
+//     items and story at once, and the reply is 250 (SS21).
+//  5. ETRN starts the queue for domains that we keep mail for; BURL opens messages
+//     in the user's own mailboxes.
 //
 // Everything that is refused becomes an event: within a transaction that ends
-// well in its commit, otherwise by [story.Store.Note].
+// well in its commit, otherwise by story.Store.Note.
 //
 // Invariants: no lock and no store transaction is held while the client is
 // waited for. Nothing is kept of a transaction that was not committed (SS3), and
 // nothing is cached from one to the next (SS4).
 //
-// Limits: those of the engine and the indexer; [Limits] for what is decided here.
+// Limits: those of the engine and of submit; Limits for what is decided here.
 //
-// Standards: RFC 5321 §3.3, §3.6, §4.4, §6.3; RFC 3848; RFC 6409 §4.3, §6.1;
-// RFC 6531 §3.7.3; RFC 8314 §4.3; RFC 9228.
+// Standards: RFC 1985; RFC 2033; RFC 4468 §3.3 (regular IMAP URLs of RFC 5092);
+// RFC 5321 §3.3, §3.6, §4.4, §6.3; RFC 3848; RFC 6409 §4.3, §6.1; RFC 6531
+// §3.7.3; RFC 6710 §4.1; RFC 7293 §3; RFC 8314 §4.3; RFC 9228.
 package receive

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 
 	"github.com/postino-mail/postino"
-	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/metric"
@@ -42,8 +41,8 @@ type Limits struct {
 	Own int
 }
 
-// Options says what a [Backend] works with. Post, Blobs, Directory, Mailboxes,
-// Queue and Stories are needed.
+// Options says what a [Backend] works with. Post, Directory, Mailboxes, Queue
+// and Stories are needed.
 type Options struct {
 	// Hostname is our name in Received fields: the engine's.
 	Hostname string
@@ -57,7 +56,6 @@ type Options struct {
 	// without a login; nil: none (SS18).
 	Relay     func(netip.Addr) bool
 	Post      *submit.Post
-	Blobs     *blob.Store
 	Directory *directory.Directory
 	Mailboxes *mailbox.Store
 	Queue     *queue.Queue

@@ -156,7 +156,7 @@ func address(s string) postino.Address {
 func (h *house) backend(profile receive.Profile, p plan) *receive.Backend {
 	post := submit.New(submit.Options{Hostname: "mx.b.example", DB: h.db, Blobs: h.blobs, Directory: h.users, Mailboxes: h.mailboxes,
 		Queue: h.queue, Stories: h.stories, IDs: h.ids, Dest: relay.Dest})
-	return receive.New(receive.Options{Hostname: "mx.b.example", Profile: profile, Post: post, Blobs: h.blobs, Directory: h.users,
+	return receive.New(receive.Options{Hostname: "mx.b.example", Profile: profile, Post: post, Directory: h.users,
 		Mailboxes: h.mailboxes, Queue: h.queue, Stories: h.stories, Limits: p.limits, Room: p.room})
 }
 
