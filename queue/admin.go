@@ -161,7 +161,8 @@ func (q *Queue) holdNow(it *Item, reason string) error {
 }
 
 // Release makes held items due now. Recipients that had failed are tried again,
-// for the whole life of a message.
+// for the whole life of a message, unless their sender was told: he sent the
+// message again, or gave it up.
 func (q *Queue) Release(ctx context.Context, f Filter, p Progress) (Changes, error) {
 	return q.alter(ctx, f, p, func(tx kv.Tx, it *Item, now time.Time) (bool, error) {
 		if it.State != StateHeld {
@@ -170,8 +171,8 @@ func (q *Queue) Release(ctx context.Context, f Filter, p Progress) (Changes, err
 		s := it.stage()
 		n := s.next
 		for i := range n.Rcpts {
-			if r := &n.Rcpts[i]; r.State == Failed {
-				r.State, r.Expired, r.Owed, r.Told = Pending, false, 0, 0
+			if r := &n.Rcpts[i]; r.State == Failed && r.Told&OwedFailed == 0 {
+				r.State, r.Expired, r.Owed = Pending, false, 0
 			}
 		}
 		n.Expires, n.Panics, n.Reason = now.Add(q.opts.Retry.life(it)), 0, ""

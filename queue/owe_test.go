@@ -239,6 +239,41 @@ func TestReporterFails(t *testing.T) {
 	})
 }
 
+// A recipient that failed and was reported has failed for good: an administrator
+// who holds and releases the rest brings neither it nor its report again.
+func TestReleaseAfterReport(t *testing.T) {
+	bubble(t, func(h *house) {
+		n, c := newInternet(), &clerkship{h: h}
+		tries := 0
+		n.answer = func(it *Item, _ *Batch) Outcome {
+			if it.Dest == "sender.example" {
+				return Outcome{Result: Relayed, DSN: true}
+			}
+			switch tries++; tries {
+			case 1:
+				return Outcome{Result: Rejected, Reply: "550 no"}
+			case 2:
+				return Outcome{Result: Deferred, Reply: "450 later"}
+			}
+			return Outcome{Result: Relayed, DSN: true}
+		}
+		q := h.relay(n, Options{Reporter: c})
+		h.start(q)
+		it := h.post(q, letter("b.example", func(it *Item) { it.Rcpts = append(it.Rcpts, it.Rcpts[0]) }))
+		soon(time.Minute)
+		if d, err := q.Hold(context.Background(), Filter{IDs: []postino.ID{it.ID}}, "a look", nil); err != nil || d.Changed != 1 {
+			t.Fatalf("held: %+v, %v", d, err)
+		}
+		if d, err := q.Release(context.Background(), Filter{IDs: []postino.ID{it.ID}}, nil); err != nil || d.Changed != 1 {
+			t.Fatalf("released: %+v, %v", d, err)
+		}
+		soon(time.Minute)
+		if got := c.said(); len(got) != 1 || tries != 3 || h.rows("q") != 0 {
+			t.Errorf("reports %q, %d tries, %d rows left", got, tries, h.rows("q"))
+		}
+	})
+}
+
 // A process that ended between the failure and its report leaves the debt to the
 // next one.
 func TestDebtSurvives(t *testing.T) {
