@@ -182,6 +182,26 @@ func TestRouteChanges(t *testing.T) {
 	})
 }
 
+// An administrator may let go what its sender wanted to be held longer, also to a
+// server that cannot hold it (RFC 4865 §4.2).
+func TestHurried(t *testing.T) {
+	bubble(t, nil, func(w *world) {
+		s := w.simple("b.example", "203.0.113.2", &server{})
+		w.put(func(it *queue.Item) { it.HoldUntil = time.Now().Add(48 * time.Hour) }, "bob@b.example")
+		time.Sleep(time.Hour)
+		if n := len(s.taken()); n != 0 {
+			t.Fatalf("%d messages were sent before their time", n)
+		}
+		if d, err := w.queue.Retry(t.Context(), queue.Filter{}, false, nil); err != nil || d.Changed != 1 {
+			t.Fatalf("retry: %+v, %v", d, err)
+		}
+		time.Sleep(time.Second)
+		if n := len(s.taken()); n != 1 {
+			t.Errorf("%d messages were sent", n)
+		}
+	})
+}
+
 func TestNewNeeds(t *testing.T) {
 	if _, err := New(Options{Hostname: "x.example"}); !postino.Is(err, postino.Invalid) {
 		t.Error(err)

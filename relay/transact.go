@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/directory"
@@ -142,12 +143,15 @@ func (l *leg) taken(s *session, o queue.Outcome) queue.Outcome {
 	return o
 }
 
-// envelope is that of an item for some of its recipients.
+// envelope is that of an item for some of its recipients. The queue has held it as
+// long as the sender wished, or an administrator lets it go before: it is not to be
+// held further on, where only submission can (RFC 4865 §4.2).
 func envelope(it *queue.Item, rcpts []int) *postino.Envelope {
 	e := &postino.Envelope{
 		From: it.From, SMTPUTF8: it.SMTPUTF8, Body: it.Body, EnvID: it.EnvID, Ret: it.Ret, Terms: it.Terms,
 		Rcpts: make([]postino.Recipient, len(rcpts)),
 	}
+	e.HoldUntil = time.Time{}
 	for k, i := range rcpts {
 		e.Rcpts[k] = it.Rcpts[i].Recipient
 	}
