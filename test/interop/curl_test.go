@@ -36,7 +36,7 @@ func TestCurlSMTP(t *testing.T) {
 	}
 	for i, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
-			sent := message("curl-"+way.name, to, way.body)
+			sent := by(to, message("curl-"+way.name, to, way.body))
 			args := []string{way.url + "/client.test", "--mail-from", to, "--mail-rcpt", to, "-T", file(t, "mail", sent)}
 			s.curl(t, userCurl, append(args, way.extra...)...)
 			got := await(t, s, userCurl, "INBOX", i+1)
@@ -45,7 +45,7 @@ func TestCurlSMTP(t *testing.T) {
 	}
 
 	t.Run("refused", func(t *testing.T) {
-		sent := file(t, "mail", message("curl-refused", to, "x\n"))
+		sent := file(t, "mail", by(to, message("curl-refused", to, "x\n")))
 		out, err := try(t, "", "curl", s.curlArgs(userCurl, []string{
 			"-v", "smtp://" + s.smtp, "--mail-from", to, "--mail-rcpt", "nobody-here@" + s.domain, "-T", sent,
 		})...)

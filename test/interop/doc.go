@@ -1,6 +1,7 @@
 // Package interop drives the real program with real clients from the
-// distribution: curl, swaks, msmtp, mbsync, Python's imaplib and smtplib, and
-// with the IMAP client of another Go project. It has only tests.
+// distribution: curl, swaks, msmtp, mbsync, Python's imaplib and smtplib, mutt and
+// s-nail, and with the IMAP client of another Go project; and lets it exchange mail
+// with Postfix, Exim and Dovecot. It has only tests.
 //
 // Flow:
 //  1. harness_test.go builds postino, writes a configuration for loopback
@@ -8,10 +9,15 @@
 //     line and starts "postino serve"; all of this once, at the first need.
 //  2. Each test drives one client and asks over IMAP, with a client of its
 //     own, what has really happened. Tests do not share users.
-//  3. The server is ended by SIGTERM; an exit code other than 0 is a failure.
+//  3. Peers are started at the first need too, each below one directory and on
+//     loopback ports (peer_test.go, and a file for each). Routes of a test are for
+//     its own sender or domain. A peer puts all mail into one Maildir, where a test
+//     finds its own by Message-ID and compares it octet by octet; what was said on
+//     the way stands in trace fields and in the peer's log.
+//  4. Servers are ended by SIGTERM; an exit code of ours other than 0 is a failure.
 //
 // A missing program skips its test, but fails it in CI (CI set) and for root,
-// who can run scripts/install-test-deps.
+// who can run scripts/install-test-deps. Peers need root.
 //
 // To know that the client side is right, the same tests run against Postfix
 // and Dovecot: start "test/peers/peers up DIR reference" and set

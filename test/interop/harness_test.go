@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +31,9 @@ type server struct {
 	smtps      string // TLS from the start
 	imap       string // STARTTLS
 	imaps      string // TLS from the start
+	lmtp       string // for other software
+	lmtpSocket string // the same, a path
+	dir        string // of data, configuration and program
 	ca         string // PEM file with the certificate to trust
 	domain     string
 	password   string
@@ -38,14 +42,17 @@ type server struct {
 	cmd        *exec.Cmd
 	exited     chan struct{}
 	exitStatus error
+	made       atomic.Int32 // users and routes that tests made for themselves
 }
 
 // configText is the configuration that the program is started with. The limits
-// against floods from one address are raised: all clients are on this host.
+// against floods from one address are raised: all clients are on this host. Those
+// that speak for others come from loopback addresses of their own.
 func configText(s *server, dir string) string {
 	var listeners strings.Builder
 	for _, l := range []struct{ kind, addr string }{
 		{"smtp", s.mx}, {"submission", s.smtp}, {"submissions", s.smtps}, {"imap", s.imap}, {"imaps", s.imaps},
+		{"lmtp", s.lmtp}, {"lmtp", "unix:" + s.lmtpSocket},
 	} {
 		fmt.Fprintf(&listeners, "[[listener]]\nkind = %q\naddress = %q\n\n", l.kind, l.addr)
 	}
@@ -64,9 +71,17 @@ level = "debug"
 connections_per_ipv4 = 1000
 connections_per_ipv4_24 = 1000
 new_per_minute = 10000
+proxies = ["%s/32"]
+xclient = ["%s/32"]
 
-%s`, s.domain, filepath.Join(dir, "data"), s.ca, filepath.Join(dir, "key.pem"), listeners.String())
+%s`, s.domain, filepath.Join(dir, "data"), s.ca, filepath.Join(dir, "key.pem"), sourceProxy, sourceXClient, listeners.String())
 }
+
+// Loopback addresses whose clients may speak for others.
+const (
+	sourceProxy   = "127.0.0.2"
+	sourceXClient = "127.0.0.3"
+)
 
 // cli is the command line that does one thing with a configuration file; input
 // goes to standard input.
@@ -75,9 +90,9 @@ type cli struct {
 	input string
 }
 
-func setupCommands(s *server, config string) []cli {
+func setupCommands(s *server, config string, users int) []cli {
 	all := []cli{{args: []string{"domain", "add", "--config", config, s.domain}}}
-	for i := range userCount {
+	for i := range users {
 		all = append(all, cli{args: []string{"user", "add", "--config", config, "--password-file", "-", s.user(i)}, input: s.password + "\n"})
 	}
 	return all
@@ -94,6 +109,7 @@ const (
 	userMbsync
 	userPython
 	userGoIMAP
+	userAuth      // that peers log in as
 	userManyFirst // recipients of the same message
 	userCount     = userManyFirst + 10
 )
@@ -111,6 +127,7 @@ func (s *server) many() []string {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	stopPeers()
 	if s, err := started(); s != nil && err == nil && s.cmd != nil {
 		if err := s.stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "interop: the server did not stop well:", err)
@@ -118,8 +135,10 @@ func TestMain(m *testing.M) {
 			code = max(code, 1)
 		}
 	}
-	if scratch != "" {
-		os.RemoveAll(scratch)
+	for _, dir := range []string{scratch, builtIn} {
+		if dir != "" {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }
@@ -128,6 +147,8 @@ var (
 	scratch string // directory of the server, removed at the end
 	wanted  bool   // whether any test asked for the server
 	start   = sync.OnceValues(startServer)
+	build   = sync.OnceValues(buildProgram)
+	builtIn string // directory of the program, removed at the end
 )
 
 // started returns the server if a test has asked for it.
@@ -156,6 +177,19 @@ func use(t *testing.T) *server {
 	return s
 }
 
+func buildProgram() (string, error) {
+	dir, err := os.MkdirTemp("", "interop")
+	if err != nil {
+		return "", err
+	}
+	builtIn = dir
+	program := filepath.Join(dir, "postino")
+	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/postino").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %v\n%s", err, out)
+	}
+	return program, nil
+}
+
 func startServer() (*server, error) {
 	if dir := os.Getenv("INTEROP_REFERENCE"); dir != "" {
 		return &server{
@@ -169,8 +203,21 @@ func startServer() (*server, error) {
 		return nil, err
 	}
 	scratch = dir
-	s := &server{domain: "interop.test", password: "Long-enough-4-a-test", ca: filepath.Join(dir, "cert.pem"), ownLog: filepath.Join(dir, "log")}
-	for _, addr := range []*string{&s.mx, &s.smtp, &s.smtps, &s.imap, &s.imaps} {
+	// Peers run under accounts of their own and connect to a socket in it.
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return nil, err
+	}
+	return boot(dir, "interop.test", userCount)
+}
+
+// boot starts the program with all that it needs below dir, and makes users.
+func boot(dir, domain string, users int) (*server, error) {
+	s := &server{
+		domain: domain, password: "Long-enough-4-a-test", dir: dir, ca: filepath.Join(dir, "cert.pem"), ownLog: filepath.Join(dir, "log"),
+		lmtpSocket: filepath.Join(dir, "lmtp.sock"),
+	}
+	for _, addr := range []*string{&s.mx, &s.smtp, &s.smtps, &s.imap, &s.imaps, &s.lmtp} {
+		var err error
 		if *addr, err = freeAddress(); err != nil {
 			return nil, err
 		}
@@ -178,48 +225,89 @@ func startServer() (*server, error) {
 	if err := writeCertificate(s.ca, filepath.Join(dir, "key.pem")); err != nil {
 		return nil, err
 	}
-	config := filepath.Join(dir, "postino.toml")
-	if err := os.WriteFile(config, []byte(configText(s, dir)), 0o600); err != nil {
+	if err := os.WriteFile(s.config(), []byte(configText(s, dir)), 0o644); err != nil {
 		return nil, err
 	}
-	binary := filepath.Join(dir, "postino")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/postino").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build: %v\n%s", err, out)
-	}
-	log, err := os.Create(s.ownLog)
+	program, err := build()
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
-	s.cmd = exec.Command(binary, serveCommand(config)...)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
+	if err := os.Link(program, s.binary()); err != nil {
 		return nil, err
 	}
-	s.exited = make(chan struct{})
-	go func() {
-		s.exitStatus = s.cmd.Wait()
-		close(s.exited)
-	}()
-	if err := s.await(); err != nil {
-		var b bytes.Buffer
-		s.tail(&b)
-		return nil, fmt.Errorf("%v\n%s", err, b.String())
+	if err := s.launch(); err != nil {
+		return nil, err
 	}
 	// The running server does what the command line asks for.
-	for _, c := range setupCommands(s, config) {
-		cmd := exec.Command(binary, c.args...)
-		cmd.Stdin = strings.NewReader(c.input)
-		if out, err := cmd.CombinedOutput(); err != nil {
+	for _, c := range setupCommands(s, s.config(), users) {
+		if out, err := s.command(c).CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("postino %s: %v\n%s", strings.Join(c.args, " "), err, out)
 		}
 	}
 	return s, nil
 }
 
+func (s *server) config() string { return filepath.Join(s.dir, "postino.toml") }
+func (s *server) binary() string { return filepath.Join(s.dir, "postino") }
+
+// command is the program with a command line.
+func (s *server) command(c cli) *exec.Cmd {
+	cmd := exec.Command(s.binary(), c.args...)
+	cmd.Stdin = strings.NewReader(c.input)
+	return cmd
+}
+
+// launch starts the server and returns when it answers. It trusts certificates of
+// the same maker as its own.
+func (s *server) launch() error {
+	log, err := os.OpenFile(s.ownLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(s.binary(), serveCommand(s.config())...)
+	s.cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+s.ca)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan struct{})
+	s.exited = exited
+	go func() {
+		s.exitStatus = s.cmd.Wait()
+		close(exited)
+	}()
+	if err := s.await(); err != nil {
+		var b bytes.Buffer
+		s.tail(&b)
+		return fmt.Errorf("%v\n%s", err, b.String())
+	}
+	return nil
+}
+
+// postino runs the program with a configuration that is named at the end, which must
+// succeed, and returns what it prints.
+func (s *server) postino(t *testing.T, input string, args ...string) string {
+	t.Helper()
+	args = append(args, "--config", s.config())
+	out, err := s.command(cli{args, input}).CombinedOutput()
+	if err != nil {
+		t.Fatalf("postino %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// fresh makes a user that nobody else uses.
+func (s *server) fresh(t *testing.T) int {
+	t.Helper()
+	n := userCount + int(s.made.Add(1))
+	s.postino(t, s.password+"\n", "user", "add", "--password-file", "-", s.user(n))
+	return n
+}
+
 // await returns when all listeners answer.
 func (s *server) await() error {
-	for _, addr := range []string{s.mx, s.smtp, s.smtps, s.imap, s.imaps} {
+	for _, addr := range []string{s.mx, s.smtp, s.smtps, s.imap, s.imaps, s.lmtp} {
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			c, err := net.Dial("tcp", addr)
 			if err == nil {

@@ -26,6 +26,10 @@ Content-Transfer-Encoding: 8bit
 %s`, to, id, id, body), "\n", "\r\n")
 }
 
+// by makes a user the author of a message: what users send is refused when its From
+// is not theirs.
+func by(author, mail string) string { return strings.Replace(mail, "sender@client.test", author, 1) }
+
 var oddBody = ".\n..\n.hidden\n\nGrüße, 日本語, \t tab\n" + strings.Repeat("x", 990) + "\n\n \n. \nend\n"
 
 // open logs a user in over TLS with the client that tests use to look.
@@ -80,7 +84,7 @@ func await(t *testing.T, s *server, user int, box string, n int) [][]byte {
 	t.Helper()
 	c := open(t, s, user, nil)
 	defer c.Logout()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		data, err := c.Select(box, &imap.SelectOptions{ReadOnly: true}).Wait()
 		if err != nil {
 			t.Fatalf("select %s: %v", box, err)

@@ -23,7 +23,7 @@ func TestMsmtp(t *testing.T) {
 			config := file(t, "msmtprc", fmt.Sprintf(
 				"account default\nhost %s\nport %s\ndomain client.test\nfrom %s\nuser %s\npassword %s\nauth %s\ntls on\ntls_starttls %s\ntls_trust_file %s\n",
 				host, port, me, me, s.password, way.auth, way.starttls, s.ca))
-			sent := message("msmtp-"+way.name, me, oddBody)
+			sent := by(me, message("msmtp-"+way.name, me, oddBody))
 			run(t, strings.ReplaceAll(sent, "\r\n", "\n"), "msmtp", "-C", config, me)
 			n++
 			wantDelivered(t, await(t, s, userMsmtp, "INBOX", n)[n-1], sent)

@@ -42,7 +42,7 @@ func TestSwaks(t *testing.T) {
 	me, n := s.user(userSwaks), 0
 	send := func(name, text string, args ...string) {
 		t.Helper()
-		sent := message("swaks-"+name, me, text)
+		sent := by(me, message("swaks-"+name, me, text))
 		args = slices.Concat([]string{"--from", me, "--to", me}, data(t, sent), args)
 		if out, err := s.swaks(t, args...); err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, lastLines(clip(out), 60))
@@ -72,7 +72,7 @@ func TestSwaksManyRecipients(t *testing.T) {
 	for i := userManyFirst; i < userCount; i++ {
 		empty(t, s, i)
 	}
-	sent := message("swaks-many", s.many()[0], oddBody)
+	sent := by(s.user(userSwaks), message("swaks-many", s.many()[0], oddBody))
 	from := append(s.auth("PLAIN"), "--from", s.user(userSwaks))
 	out, err := s.swaks(t, slices.Concat(from, data(t, sent), []string{"--to", strings.Join(s.many(), ",")})...)
 	if err != nil {

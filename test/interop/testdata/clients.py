@@ -55,7 +55,7 @@ def crlf(text):
 
 
 MAIL = crlf(f"""Date: Sat, 21 Nov 2026 10:00:00 +0000
-From: <sender@client.test>
+From: <{USER}>
 To: <{USER}>
 Subject: python %s
 Message-ID: <py-%s@client.test>
