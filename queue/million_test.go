@@ -159,3 +159,62 @@ func TestMillion(t *testing.T) { // QU6 SC8
 	}
 	shut(h)
 }
+
+// hanging is a transport on which attempts for dead.example hang until they
+// fail, as connections to a host do that drops packets.
+type hanging struct{ fates }
+
+func (f *hanging) Deliver(ctx context.Context, b *Batch) error {
+	if b.Items[0].Dest == "dead.example" {
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Second):
+		}
+	} else {
+		<-time.After(2 * time.Millisecond)
+	}
+	return f.fates.Deliver(ctx, b)
+}
+
+// TestDeadSite sends at an even pace to a thousand sites, of which one hangs and
+// gets a tenth of all mail or none does, in turn, and prints how long mail to the
+// others takes (SC8). It asserts on completeness only.
+func TestDeadSite(t *testing.T) { // SC8
+	if os.Getenv("POSTINO_LONG") == "" {
+		t.Skip("set POSTINO_LONG=1")
+	}
+	const items, every = 10_000, 2 * time.Millisecond
+	for round := range 6 {
+		dead := round%2 == 1
+		h := newHouse(t)
+		f := &hanging{}
+		q := New(h.db, h.blobs, h.stories, Options{IDs: h.ids, Reporter: h, Transports: map[string]TransportOptions{remote: {Transport: f, Sites: true}}})
+		q.Start()
+		pace := time.NewTicker(every)
+		live := int64(0)
+		for i := range items {
+			dest := fmt.Sprintf("d%d.example", i%999)
+			if dead && i%10 == 0 {
+				dest = "dead.example"
+			} else {
+				live++
+			}
+			h.post(q, letter(dest, func(it *Item) { it.User, it.Carry = uint64(i%50), time.Now() }))
+			<-pace.C
+		}
+		pace.Stop()
+		for end := time.Now().Add(time.Minute); f.sent.Load() < live && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		if f.sent.Load() != live {
+			t.Errorf("%d of %d delivered", f.sent.Load(), live)
+		}
+		f.mu.Lock()
+		slices.Sort(f.slow)
+		t.Logf("dead site %-5v: p50 %v, p99 %v, most %v", dead, f.slow[len(f.slow)/2], f.slow[len(f.slow)*99/100], f.slow[len(f.slow)-1])
+		f.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = q.Stop(ctx) // cuts off what hangs
+		cancel()
+	}
+}
