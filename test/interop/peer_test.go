@@ -209,6 +209,21 @@ func (p *peer) arrived(t *testing.T, id string) []byte {
 	}
 }
 
+// count tells how many messages with this Message-ID the peer has.
+func (p *peer) count(t *testing.T, id string) (n int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(p.box, "new", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if b, err := os.ReadFile(f); err == nil && bytes.Contains(b[:min(len(b), 16<<10)], []byte("\nMessage-ID: <"+id+"@client.test>")) {
+			n++
+		}
+	}
+	return n
+}
+
 // logged waits until n different texts match the first group of the pattern (or all
 // of it) in the peer's log, and returns them.
 func (p *peer) logged(t *testing.T, pattern string, n int) []string {

@@ -14,12 +14,13 @@ var postfix = sync.OnceValues(startPostfix)
 // one Maildir, mail for "many" into the void. Mail for the server under test goes
 // there by the way that the detail of the address names.
 //
+//	old      no extensions
 //	plain    no TLS, no CHUNKING
 //	tls      STARTTLS
 //	auth     STARTTLS and a login
 //	implicit TLS from the start
 func startPostfix() (*peer, error) {
-	p, err := newPeer("postfix", "plain", "tls", "auth", "implicit")
+	p, err := newPeer("postfix", "old", "plain", "tls", "auth", "implicit")
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +67,8 @@ mailbox_size_limit = 0
 virtual_mailbox_limit = 0
 transport_maps = regexp:%[1]s/etc/transport
 relay_domains = %[3]s many.exim.test
-smtpd_recipient_restrictions = check_recipient_access inline:{ { nobody@postfix.test = 550 5.1.1 No such user here } { later@postfix.test = 450 4.2.0 Not yet } }
-virtual_mailbox_domains = postfix.test plain.postfix.test tls.postfix.test auth.postfix.test implicit.postfix.test many.postfix.test down.postfix.test turn.postfix.test
+smtpd_recipient_restrictions = check_recipient_access inline:{ { nobody@postfix.test = 550 5.1.1 No such user here } { nobody@ahead.postfix.test = 550 5.1.1 No such user here } { later@postfix.test = 450 4.2.0 Not yet } }
+virtual_mailbox_domains = postfix.test plain.postfix.test tls.postfix.test auth.postfix.test implicit.postfix.test many.postfix.test down.postfix.test turn.postfix.test old.postfix.test ahead.postfix.test
 virtual_mailbox_maps = static:all/
 virtual_mailbox_base = %[1]s/mail
 virtual_uid_maps = static:8
@@ -91,7 +92,8 @@ smtputf8_enable = yes
 	ip := "127.0.0.1"
 	way := func(name string) string { return ip + ":" + p.port(name) }
 	// service type private unprivileged chroot wakeup maxproc command
-	master := way("plain") + ` inet n - n - - smtpd -o smtpd_tls_security_level=none -o smtpd_discard_ehlo_keywords=chunking
+	master := way("old") + ` inet n - n - - smtpd -o smtpd_tls_security_level=none -o smtpd_discard_ehlo_keywords=chunking,pipelining,8bitmime,smtputf8,dsn,size,vrfy,etrn
+` + way("plain") + ` inet n - n - - smtpd -o smtpd_tls_security_level=none -o smtpd_discard_ehlo_keywords=chunking
 ` + way("tls") + ` inet n - n - - smtpd
 ` + way("auth") + ` inet n - n - - smtpd -o smtpd_sasl_auth_enable=yes -o smtpd_tls_auth_only=yes -o smtpd_client_restrictions=permit_sasl_authenticated,reject
 ` + way("implicit") + ` inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
@@ -119,7 +121,7 @@ discard unix - - n - - discard
 local unix - n n - - local
 virtual unix - n n - - virtual
 lmtp unix - - n - - lmtp
-fail unix - n n - - pipe user=nobody argv=/bin/sh -c "exit 67"
+fail unix - n n - - pipe user=nobody argv=/bin/sh -c {exit 67}
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
