@@ -105,9 +105,9 @@ func sendmail(e *env, args []string) error {
 	case 'i':
 		return said(e, "Aliases are kept in the directory of the server and need no rebuilding: see \"postino alias\".")
 	case 'p':
-		return queueCommand(e, "list", a.config)
+		return queueCommand(e, a.config, "list")
 	case 'q':
-		return queueCommand(e, "retry", a.config)
+		return queueCommand(e, a.config, "retry", "--all", "--yes")
 	}
 	cfg, err := loadConfig(a.config)
 	if err != nil {
@@ -124,8 +124,8 @@ func sendmail(e *env, args []string) error {
 }
 
 // queueCommand runs a command of postino queue.
-func queueCommand(e *env, command, config string) error {
-	if code := run(e, []string{"queue", command, "-c", config}); code != exitOK {
+func queueCommand(e *env, config string, args ...string) error {
+	if code := run(e, append([]string{"queue"}, append(args, "-c", config)...)); code != exitOK {
 		return exitError{code, errors.New("the queue did not answer")}
 	}
 	return nil

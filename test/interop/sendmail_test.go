@@ -169,6 +169,24 @@ subprocess.run([sys.argv[1], "-t", "-i"], check=True, input=f"From: {sys.argv[2]
 	})
 
 	t.Run("mailq", func(t *testing.T) {
+		addr, err := freeAddress()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.route(t, "down.test", addr)
+		if out, err := s.sendmail(t, "sendmail", mail, "-i", "-f", me, "box@down.test").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		eventually(t, func() string {
+			out, err := s.sendmail(t, "mailq", "").CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "waiting") {
+				return fmt.Sprintf("mailq: %v\n%s", err, out)
+			}
+			return ""
+		})
+		if out, err := s.sendmail(t, "sendmail", "", "-q").CombinedOutput(); err != nil {
+			t.Errorf("sendmail -q: %v\n%s", err, out)
+		}
 		if out, err := s.sendmail(t, "mailq", "").CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
