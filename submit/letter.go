@@ -103,6 +103,8 @@ func (l *Letter) Rcpt(ctx context.Context, to postino.Recipient, size int64) err
 		return l.addLocal(ctx, to, &r, size)
 	case r.Relay == nil && !outward:
 		return postino.E(postino.Denied, "accept", to.Address.String(), ErrForeign)
+	case r.Relay == nil && !ours && to.Address.Domain == l.p.opts.Hostname:
+		return l.addHost(ctx, to, size)
 	case r.Relay != nil && r.Relay.Recipients == directory.CallAhead && l.p.opts.Verify != nil:
 		if err := l.p.opts.Verify(ctx, to.Address); err != nil {
 			return err
@@ -125,6 +127,17 @@ func (l *Letter) unwrap(a postino.Address) (back postino.Address, ours bool, err
 		return a, true, postino.E(postino.NotFound, "resolve", a.String(), err)
 	}
 	return back, true, nil
+}
+
+// addHost adds who reads the mail of this machine's accounts when its name is no
+// domain of ours: cron writes to root, and reports go to the accounts of daemons.
+// The postmaster gets it; passed on it would come back here and be lost.
+func (l *Letter) addHost(ctx context.Context, to postino.Recipient, size int64) error {
+	r, err := l.p.opts.Directory.Resolve(ctx, postino.Address{Local: "postmaster"})
+	if err != nil {
+		return err
+	}
+	return l.addLocal(ctx, to, &r, size)
 }
 
 func (l *Letter) count(n int) error {

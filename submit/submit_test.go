@@ -221,6 +221,23 @@ func TestRouting(t *testing.T) {
 	}
 }
 
+// Mail for accounts of this machine, whose name is no domain of ours, is the
+// postmaster's; strangers cannot write to them.
+func TestMachine(t *testing.T) {
+	h := open(t, nil)
+	for _, to := range []string{"root@mx.here.example", "www-data@mx.here.example"} {
+		if err := h.letter("root@mx.here.example", text, func(l *Letter) { l.Outward = true }, to); err != nil {
+			t.Fatal(err)
+		}
+		if it := h.next(); it.Transport != queue.Local || it.Rcpts[0].User != addr("ana@here.example") {
+			t.Errorf("mail for %s became %+v", to, it)
+		}
+		if err := h.letter("x@far.example", text, nil, to); !errors.Is(err, ErrForeign) {
+			t.Errorf("a stranger writes to %s: %v", to, err)
+		}
+	}
+}
+
 // What is forwarded has a sender of ours that leads back to the true one, names
 // the alias in Delivered-To, and keeps the address that was written.
 func TestForwarding(t *testing.T) {
