@@ -90,6 +90,17 @@ func TestSendmail(t *testing.T) {
 		}
 	})
 
+	t.Run("cron", func(t *testing.T) {
+		if out, err := s.sendmail(t, "sendmail", "Subject: cron\n\ntext\n", "-i", "-FCronDaemon", "-oem", "root").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		n++ // the first user stands in for a postmaster whom nobody has named
+		got := await(t, s, 0, "INBOX", n)[n-1]
+		if !strings.Contains(string(got), "Subject: cron\r\n") || !strings.Contains(string(got), "CronDaemon") {
+			t.Errorf("mail for root is\n%s", got)
+		}
+	})
+
 	t.Run("exit codes", func(t *testing.T) {
 		for _, c := range []struct {
 			code  int
@@ -124,7 +135,7 @@ func TestSendmail(t *testing.T) {
 		if out, err := nobody("Subject: x\n\ntext\n", "-i", other); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		got := await(t, s, 1, "INBOX", n)
+		got := await(t, s, 1, "INBOX", n-1)
 		if last := string(got[len(got)-1]); !strings.Contains(last, "Return-Path: <nobody@mx."+s.domain+">") || !strings.Contains(last, "\r\nFrom: ") {
 			t.Errorf("the sender is not the user who called:\n%s", last)
 		}
@@ -132,7 +143,7 @@ func TestSendmail(t *testing.T) {
 		if out, err := nobody("Subject: x\n\ntext\n", "-i", "-f", me, other); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		got = await(t, s, 1, "INBOX", n+1)
+		got = await(t, s, 1, "INBOX", n)
 		if last := string(got[len(got)-1]); !strings.Contains(last, "Return-Path: <"+me+">") || !strings.Contains(last, "uid 65534") {
 			t.Errorf("the trace does not tell who sent it:\n%s", last)
 		}
