@@ -32,14 +32,22 @@ func newObserver(o *Options) *observer {
 	}
 }
 
+// remote names the client: its address, or the user at the other end of a socket.
+func (s *session) remote() string {
+	if r := s.conn.Remote(); r.IsValid() {
+		return r.String()
+	}
+	return s.conn.RemoteAddr().String()
+}
+
 func (o *observer) login(s *session, user string, err error) {
 	if err == nil {
 		o.loginOK.Inc()
-		o.log.Debug("receive: login", "user", postino.Printable(user), "remote", s.conn.Remote())
+		o.log.Debug("receive: login", "user", postino.Printable(user), "remote", s.remote())
 		return
 	}
 	o.loginWrong.Inc()
-	o.log.Info("receive: login failed", "user", postino.Printable(user), "remote", s.conn.Remote(), "error", err)
+	o.log.Info("receive: login failed", "user", postino.Printable(user), "remote", s.remote(), "error", err)
 }
 
 func (o *observer) accepted(t *transaction, size int64) {
@@ -48,7 +56,7 @@ func (o *observer) accepted(t *transaction, size int64) {
 	if o.log.Enabled(context.Background(), slog.LevelInfo) {
 		o.log.LogAttrs(context.Background(), slog.LevelInfo, "receive: accepted", slog.String("message", t.letter.ID.String()),
 			slog.String("from", t.letter.Envelope.From.String()), slog.Int("recipients", len(t.accepted)), slog.Int64("size", size),
-			slog.String("remote", t.s.conn.Remote().String()))
+			slog.String("remote", t.s.remote()))
 	}
 }
 
@@ -71,9 +79,7 @@ func (t *transaction) refused(stage string, rcpt *postino.Address, err error) {
 // connection adds what is known of the client.
 func (t *transaction) connection(e *story.Event) *story.Event {
 	c := t.s.conn
-	if r := c.Remote(); r.IsValid() {
-		e.Text(story.Remote, r.String())
-	}
+	e.Text(story.Remote, t.s.remote())
 	name, _ := c.Hello()
 	e.Text(story.Helo, name).Text(story.Protocol, c.Protocol(t.opts.SMTPUTF8))
 	if state := c.TLS(); state != nil {

@@ -147,6 +147,9 @@ func TestSendmail(t *testing.T) {
 		if last := string(got[len(got)-1]); !strings.Contains(last, "Return-Path: <"+me+">") || !strings.Contains(last, "uid 65534") {
 			t.Errorf("the trace does not tell who sent it:\n%s", last)
 		}
+		if log, err := os.ReadFile(s.ownLog); err != nil || !strings.Contains(string(log), `remote="uid 65534 (nobody)"`) {
+			t.Errorf("the log does not tell who sent it: %v", err)
+		}
 	})
 
 	t.Run("mail programs", func(t *testing.T) {
