@@ -9,6 +9,10 @@
 //   - mixed_test.go does so while clients change their mailboxes in every way,
 //     with checkpoints, short logs and sweeps, and cuts some recoveries again.
 //     POSTINO_POINTS says how many points, POSTINO_SEED where to begin.
+//   - relay_test.go does so while mail goes to servers of others, which outlive the
+//     crash with a ledger of their own (abroad_test.go); POSTINO_TRIPS says how many
+//     points. relaykill_test.go kills the real program meanwhile,
+//     POSTINO_RELAYKILLS times; relaydisk_test.go lets disks fail.
 //   - kill_test.go kills the real program under SMTP and IMAP load, POSTINO_KILLS
 //     times.
 //   - disk_test.go fills real small file systems; node_test.go lets syncs fail

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,6 +39,7 @@ type house struct {
 	mailboxes *mailbox.Store
 	users     *directory.Directory
 	queue     *queue.Queue
+	post      *submit.Post
 	addr      map[receive.Profile]string
 	closers   []func()
 }
@@ -90,14 +92,22 @@ func build(t testing.TB, fs vfs.FS, p plan) (*house, error) {
 	if !p.idle {
 		h.queue.Start()
 	}
-	h.later(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := h.queue.Stop(ctx); err != nil {
-			t.Error("queue: ", err)
-		}
-	})
+	h.later(h.stopQueue)
 	return h, nil
+}
+
+// startQueue lets the queue work until the house is closed.
+func (h *house) startQueue() {
+	h.queue.Start()
+	h.later(h.stopQueue)
+}
+
+func (h *house) stopQueue() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := h.queue.Stop(ctx); err != nil {
+		h.Error("queue: ", err)
+	}
 }
 
 func (h *house) later(fn func()) { h.closers = append(h.closers, fn) }
@@ -134,7 +144,7 @@ func (h *house) populate(quota int64) {
 		must(h, err)
 	}
 	must(h, h.users.SetAlias(ctx, directory.Alias{Address: address("team@b.example"),
-		Targets: []postino.Address{address("bob@b.example"), address("ana@b.example")}}))
+		Targets: []postino.Address{address("bob@b.example"), address("ana@b.example")}, MembersSend: true}))
 	must(h, h.users.SetAlias(ctx, directory.Alias{Address: address("robert@b.example"), Targets: []postino.Address{address("bob@b.example")}}))
 }
 
@@ -154,16 +164,19 @@ func address(s string) postino.Address {
 }
 
 func (h *house) backend(profile receive.Profile, p plan) *receive.Backend {
-	post := submit.New(submit.Options{Hostname: "mx.b.example", DB: h.db, Blobs: h.blobs, Directory: h.users, Mailboxes: h.mailboxes,
-		Queue: h.queue, Stories: h.stories, IDs: h.ids, Dest: relay.Dest})
-	return receive.New(receive.Options{Hostname: "mx.b.example", Profile: profile, Post: post, Directory: h.users,
+	if h.post == nil {
+		h.post = submit.New(submit.Options{Hostname: "mx.b.example", DB: h.db, Blobs: h.blobs, Directory: h.users, Mailboxes: h.mailboxes,
+			Queue: h.queue, Stories: h.stories, IDs: h.ids, Dest: relay.Dest})
+	}
+	return receive.New(receive.Options{Hostname: "mx.b.example", Profile: profile, Post: h.post, Directory: h.users,
 		Mailboxes: h.mailboxes, Queue: h.queue, Stories: h.stories, Limits: p.limits, Room: p.room})
 }
 
 func (h *house) listen(profile receive.Profile, p plan) {
 	h.Helper()
 	srv := smtp.NewServer(smtp.Options{Hostname: "mx.b.example", Backend: h.backend(profile, p), AuthInsecure: true, LaxPipelining: true,
-		Trusted: func(netip.Addr) bool { return true }, Limits: smtp.Limits{ErrorDelay: time.Nanosecond}})
+		FutureRelease: 24 * time.Hour,
+		Trusted:       func(netip.Addr) bool { return true }, Limits: smtp.Limits{ErrorDelay: time.Nanosecond}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(h, err)
 	served := make(chan error, 1)
@@ -273,38 +286,59 @@ func (h *house) rows(prefix string) (n int) {
 }
 
 // inbox returns the messages in a user's INBOX, in order of UID.
-func (h *house) inbox(user string) (texts []string) {
+func (h *house) inbox(user string) []string {
 	h.Helper()
+	texts, err := h.mails(user)
+	must(h, err)
+	return texts
+}
+
+// mails is inbox for other goroutines than that of the test.
+func (h *house) mails(user string) (texts []string, err error) {
 	ctx := context.Background()
 	u, err := h.users.User(ctx, address(user))
-	must(h, err)
+	if err != nil {
+		return nil, err
+	}
 	a, err := h.mailboxes.Account(ctx, mailbox.AccountID(u.ID))
-	must(h, err)
+	if err != nil {
+		return nil, err
+	}
 	defer a.Close()
-	must(h, a.Sync(ctx))
+	if err := a.Sync(ctx); err != nil {
+		return nil, err
+	}
 	info, err := a.Mailbox("INBOX")
-	must(h, err)
+	if err != nil {
+		return nil, err
+	}
 	v, err := a.Open(ctx, info.ID)
-	must(h, err)
+	if err != nil {
+		return nil, err
+	}
 	snap := v.Snapshot()
 	var ids []mailbox.EmailID
 	for i := range snap.Len() {
 		ids = append(ids, snap.Email(i))
 	}
-	must(h, a.Emails(ctx, ids, mailbox.WantRow, func(i int, e *mailbox.Email) bool {
-		body, err := a.OpenBody(ctx, e)
-		must(h, err)
+	eerr := a.Emails(ctx, ids, mailbox.WantRow, func(i int, e *mailbox.Email) bool {
+		body, oerr := a.OpenBody(ctx, e)
+		if oerr != nil {
+			err = oerr
+			return false
+		}
 		defer body.Close()
 		var b bytes.Buffer
-		_, err = body.WriteTo(&b)
-		must(h, err)
+		if _, err = body.WriteTo(&b); err != nil {
+			return false
+		}
 		if int64(b.Len()) != e.Size {
-			h.Errorf("size %d of a message of %d octets", e.Size, b.Len())
+			err = fmt.Errorf("size %d of a message of %d octets", e.Size, b.Len())
 		}
 		texts = append(texts, b.String())
-		return true
-	}))
-	return texts
+		return err == nil
+	})
+	return texts, errors.Join(err, eerr)
 }
 
 // story returns the kinds of the events of the newest message that a word finds.

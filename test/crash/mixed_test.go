@@ -22,6 +22,7 @@ import (
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/story"
 	"github.com/postino-mail/postino/vfs"
 )
@@ -37,14 +38,14 @@ func setting(name string, n int) int {
 	return n
 }
 
-// busyHouse is a house whose upkeep has much to do: small memtables, early
-// checkpoints, short logs, no grace.
-func busyHouse(t testing.TB, fs vfs.FS) (*house, error) {
+// busyStores are the stores of a house whose upkeep has much to do: small
+// memtables, early checkpoints, short logs, no grace.
+func busyStores(t testing.TB, fs vfs.FS) (*house, error) {
 	db, err := lsm.Open(fs, "db", lsm.Options{MemTableBytes: 512 << 10, CacheBytes: 4 << 20, Guard: lsm.GuardOptions{Ballast: -1}})
 	if err != nil {
 		return nil, err
 	}
-	h := &house{TB: t, db: db, ids: new(postino.IDs)}
+	h := &house{TB: t, db: db, ids: new(postino.IDs), addr: map[receive.Profile]string{}}
 	h.later(func() { db.Close() })
 	if h.blobs, err = blob.New(db, fs, "blobs", blob.Options{IDs: h.ids, Grace: time.Millisecond}); err != nil {
 		h.close()
@@ -63,16 +64,18 @@ func busyHouse(t testing.TB, fs vfs.FS) (*house, error) {
 		},
 	})
 	h.later(h.users.Close)
-	h.queue = queue.New(db, h.blobs, h.stories, queue.Options{IDs: h.ids, Transports: map[string]queue.TransportOptions{
+	return h, nil
+}
+
+// busyHouse is a house with these stores that delivers.
+func busyHouse(t testing.TB, fs vfs.FS) (*house, error) {
+	h, err := busyStores(t, fs)
+	if err != nil {
+		return nil, err
+	}
+	h.queue = queue.New(h.db, h.blobs, h.stories, queue.Options{IDs: h.ids, Transports: map[string]queue.TransportOptions{
 		queue.Local: {Transport: deliver.New(deliver.Options{Blobs: h.blobs, Mailboxes: h.mailboxes, Directory: h.users})}}})
-	h.queue.Start()
-	h.later(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := h.queue.Stop(ctx); err != nil {
-			t.Error("queue: ", err)
-		}
-	})
+	h.startQueue()
 	return h, nil
 }
 

@@ -20,6 +20,7 @@ type program struct {
 	dir        string // of the binary, the configuration and the log
 	data       string
 	smtp, imap string
+	submission string
 	cmd        *exec.Cmd
 	ended      chan error
 }
@@ -57,10 +58,11 @@ func TestMain(m *testing.M) {
 // and makes the users.
 func newProgram(t testing.TB, data string) *program {
 	t.Helper()
-	p := &program{TB: t, dir: t.TempDir(), data: data, smtp: freeAddress(t), imap: freeAddress(t)}
+	p := &program{TB: t, dir: t.TempDir(), data: data, smtp: freeAddress(t), imap: freeAddress(t), submission: freeAddress(t)}
 	config := fmt.Sprintf("[server]\nhostname = \"mx.b.example\"\ndata_dir = %q\n[tls]\nself_signed = true\n"+
 		"[smtp]\nnew_per_minute = 100000\nconnections_per_ipv4 = 1000\nconnections_per_ipv4_24 = 1000\nmax_transactions = 1000000\n"+
-		"[[listener]]\nkind = \"smtp\"\naddress = %q\n[[listener]]\nkind = \"imap\"\naddress = %q\ntls = false\n", data, p.smtp, p.imap)
+		"[[listener]]\nkind = \"smtp\"\naddress = %q\n[[listener]]\nkind = \"imap\"\naddress = %q\ntls = false\n"+
+		"[[listener]]\nkind = \"submission\"\naddress = %q\ntls = false\n", data, p.smtp, p.imap, p.submission)
 	must(t, os.WriteFile(p.config(), []byte(config), 0o600))
 	p.begin()
 	t.Cleanup(p.kill)
@@ -76,11 +78,24 @@ func (p *program) config() string { return filepath.Join(p.dir, "postino.toml") 
 // tool runs a command of the program beside the server.
 func (p *program) tool(input string, args ...string) {
 	p.Helper()
-	cmd := exec.Command(binary(p), append(args, "--config", p.config())...)
+	cmd := p.command(args...)
 	cmd.Stdin = strings.NewReader(input)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		p.Fatalf("postino %s: %v\n%s\n%s", strings.Join(args, " "), err, out, p.log())
 	}
+}
+
+// say is what a command prints, for messages of tests that fail.
+func (p *program) say(args ...string) string {
+	out, err := p.command(args...).CombinedOutput()
+	if err != nil {
+		return err.Error() + ": " + string(out)
+	}
+	return string(out)
+}
+
+func (p *program) command(args ...string) *exec.Cmd {
+	return exec.Command(binary(p), append(args, "--config", p.config())...)
 }
 
 // begin starts the program and returns how long it took until it served.
@@ -96,7 +111,7 @@ func (p *program) begin() time.Duration {
 	must(p, p.cmd.Start())
 	p.ended = make(chan error, 1)
 	go func(cmd *exec.Cmd, ended chan error) { ended <- cmd.Wait() }(p.cmd, p.ended)
-	for _, addr := range []string{p.smtp, p.imap} {
+	for _, addr := range []string{p.smtp, p.imap, p.submission} {
 		for !greets(addr) {
 			select {
 			case err := <-p.ended:
