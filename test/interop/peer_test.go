@@ -97,7 +97,8 @@ func (p *peer) port(way string) string {
 }
 
 // start runs the daemon, which stays in the foreground, and returns when it listens.
-// It ends with the tests, whatever they end by.
+// It ends with the tests, whatever they end by; Exim only by stop, since it changes
+// its account, which makes the system forget the signal.
 func (p *peer) start(program string, args ...string) error {
 	out, err := os.Create(p.path("out"))
 	if err != nil {

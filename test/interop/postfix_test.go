@@ -147,5 +147,9 @@ postlog unix-dgram n - n - 1 postlogd
 	if _, err := exec.LookPath("postfix"); err != nil {
 		return nil, fmt.Errorf("%v; run scripts/install-test-deps", err)
 	}
-	return p, p.start("postfix", "-c", p.path("etc"), "start-fg")
+	// "postfix start-fg" would leave the daemon behind when it is ended itself.
+	if out, err := exec.Command("postfix", "-c", p.path("etc"), "check").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("postfix check: %v\n%s", err, out)
+	}
+	return p, p.start("/usr/lib/postfix/sbin/master", "-c", p.path("etc"), "-s")
 }
