@@ -149,21 +149,27 @@ func ownAddresses() func() []netip.Addr {
 }
 
 // secret returns random octets of this installation, made when they are first
-// asked for.
+// asked for. Later it only reads, so that a node starts on a full disk (QU6).
 func (s *Stores) secret(ctx context.Context, name string) (secret []byte, err error) {
 	const version = 1
 	key := []byte("Ms" + name)
-	err = s.DB.Update(ctx, []kv.Scope{kv.Scope("M/" + name)}, func(tx kv.Tx) error {
-		v, ok, err := tx.Get(key)
-		if err != nil {
-			return err
-		}
-		if ok && len(v) == 33 && v[0] == version {
-			secret = append([]byte(nil), v[1:]...)
-			return nil
-		}
-		if ok {
+	read := func(r kv.Reader) error {
+		v, ok, err := r.Get(key)
+		if ok && (len(v) != 33 || v[0] != version) {
 			return postino.E(postino.Corrupt, "read secret", name, errors.New("written by a newer version, or damaged"))
+		}
+		secret = nil
+		if ok {
+			secret = append(secret, v[1:]...)
+		}
+		return err
+	}
+	if err := s.DB.View(ctx, nil, read); err != nil || secret != nil {
+		return secret, err
+	}
+	err = s.DB.Update(ctx, []kv.Scope{kv.Scope("M/" + name)}, func(tx kv.Tx) error {
+		if err := read(tx); err != nil || secret != nil {
+			return err
 		}
 		secret = make([]byte, 32)
 		_, _ = rand.Read(secret) // never fails

@@ -103,14 +103,18 @@ func (n *Node) collect(ctx context.Context) error {
 		FS: o.Stores.Files, Dir: spoolPath(o.Stores.DataDir), Logger: o.Logger,
 		Limits: mailfile.SpoolLimits{MessageBytes: o.SMTP.MessageBytes, Recipients: o.SMTP.Recipients},
 	}
-	if err := spool.Prepare(); err != nil {
-		return err
-	}
 	look := time.NewTicker(collectEvery)
 	defer look.Stop()
-	for {
-		_, err := spool.Collect(ctx, n.Post.Drop)
-		if err == nil {
+	for prepared := false; ; {
+		var err error
+		if !prepared {
+			err = spool.Prepare()
+			prepared = err == nil
+		}
+		if prepared {
+			_, err = spool.Collect(ctx, n.Post.Drop)
+		}
+		if prepared && err == nil {
 			err = n.Post.Dropped(ctx)
 		}
 		if err != nil && ctx.Err() == nil {

@@ -87,18 +87,24 @@ func (p *Post) commitDrop(ctx context.Context, l *Letter, name string, e *story.
 
 // Dropped forgets the names of drops: none of them is in the spool any more.
 func (p *Post) Dropped(ctx context.Context) error {
-	return p.opts.DB.Update(kv.Deleting(ctx), nil, func(tx kv.Tx) error {
-		var keys [][]byte
-		err := tx.Scan(kv.Prefix(dropKey("")), func(key, _ []byte) bool {
+	var keys [][]byte
+	err := p.opts.DB.View(ctx, nil, func(r kv.Reader) error {
+		keys = nil
+		return r.Scan(kv.Prefix(dropKey("")), func(key, _ []byte) bool {
 			keys = append(keys, append([]byte(nil), key...))
 			return len(keys) < 1000
 		})
+	})
+	if err != nil || len(keys) == 0 {
+		return err
+	}
+	return p.opts.DB.Update(kv.Deleting(ctx), nil, func(tx kv.Tx) error {
 		for _, k := range keys {
-			if err == nil {
-				err = tx.Delete(k)
+			if err := tx.Delete(k); err != nil {
+				return err
 			}
 		}
-		return err
+		return nil
 	})
 }
 
