@@ -96,7 +96,7 @@ var arrows = map[string][]string{
 	"test/interop": {}, // drives the built program from outside
 	"test/memnet":  {}, // stands where the system's network would
 	"test/script":  join(forDesks, desks, []string{"config", "app", "kv/lsm", "test/memnet"}),
-	"test/crash":   join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
+	"test/crash":   join(forDesks, desks, []string{"config", "app", "kv/lsm", "test/memnet"}),
 	"test/sim":     join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
 }
 
