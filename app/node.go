@@ -118,7 +118,7 @@ func Start(opts Options) (*Node, error) {
 	n := &Node{Stores: stores, opts: opts, failed: make(chan error, 1)}
 	if err := n.listen(); err != nil {
 		for _, s := range n.servers {
-			err = errors.Join(err, s.shutdown(canceled()))
+			_ = s.shutdown(canceled()) // says only that it waited for nobody
 		}
 		return nil, errors.Join(err, stores.Close())
 	}

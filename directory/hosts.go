@@ -46,7 +46,8 @@ func ParseHost(s string) (h Host, err error) {
 		h.MX = true
 		return h, nil
 	}
-	name, port, given := s, "", false
+	var name, port string
+	var given bool
 	switch {
 	case strings.HasPrefix(s, "["):
 		if name, port, given = strings.Cut(s[1:], "]"); !given {

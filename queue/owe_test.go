@@ -158,7 +158,7 @@ func TestNoticeAndExpiry(t *testing.T) { // QU7
 				if _, err := q.Get(context.Background(), bounce.ID); !postino.Is(err, postino.NotFound) {
 					t.Errorf("the bounce is still there: %v", err)
 				}
-				soon(begin.Add(5*24*time.Hour + time.Hour).Sub(time.Now()))
+				soon(time.Until(begin.Add(5*24*time.Hour + time.Hour)))
 				got := c.said()
 				if len(got) != 2*items || !strings.HasPrefix(got[items], "b.example:1 4") {
 					t.Errorf("%d reports: %q", len(got), got)

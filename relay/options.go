@@ -139,7 +139,7 @@ type Relay struct {
 // is missing.
 func New(opts Options) (*Relay, error) {
 	if opts.Hostname == "" || opts.DNS == nil || opts.Routes == nil || opts.Blobs == nil {
-		return nil, postino.E(postino.Invalid, "make relay", "", errors.New("Hostname, DNS, Routes and Blobs are needed"))
+		return nil, postino.E(postino.Invalid, "make relay", "", errors.New("the options Hostname, DNS, Routes and Blobs are needed"))
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

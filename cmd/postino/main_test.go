@@ -181,7 +181,7 @@ func TestQueue(t *testing.T) {
 	do(exitData, "that is 2 messages", "queue", "hold", "-c", cfg, "--dest", "route/inner") // no terminal to ask at
 	do(exitOK, "2 messages held", "queue", "hold", "-c", cfg, "--dest", "route/inner", "--why", "a test", "--yes")
 	do(exitOK, "a test", "queue", "list", "-c", cfg, "--state", "held")
-	do(exitOK, "1 messages released", "queue", "release", "-c", cfg, it.ID)
+	do(exitOK, "1 message released", "queue", "release", "-c", cfg, it.ID)
 	do(exitOK, "due now", "queue", "retry", "-c", cfg, "--recipient", it.Rcpts[0].Address, "--open", "--yes")
 	do(exitOK, "removed", "route", "remove", "-c", cfg, "inner")
 	do(exitOK, "rerouted", "queue", "reroute", "-c", cfg, "--all", "--yes")

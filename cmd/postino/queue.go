@@ -182,9 +182,9 @@ func (c *queueChange) run(e *env, op, verb, done string, a app.QueueAction) erro
 			return said(e, "nothing of the kind is on the queue")
 		}
 		if !isTerminal(e.in) {
-			return postino.E(postino.Invalid, verb, "", fmt.Errorf("that is %d messages, %s; say --yes", found.Matched, octets(found.Octets)))
+			return postino.E(postino.Invalid, verb, "", fmt.Errorf("that is %s, %s; say --yes", messages(found.Matched), octets(found.Octets)))
 		}
-		fmt.Fprintf(e.err, "%s %d messages, %s? [y/N] ", verb, found.Matched, octets(found.Octets))
+		fmt.Fprintf(e.err, "%s %s, %s? [y/N] ", verb, messages(found.Matched), octets(found.Octets))
 		answer, err := firstLine(e.in)
 		if err != nil {
 			return err
@@ -211,9 +211,9 @@ func (c *queueChange) run(e *env, op, verb, done string, a app.QueueAction) erro
 		return printJSON(e, out)
 	}
 	if out.Busy > 0 {
-		return said(e, "%d messages %s, %d are being delivered right now", out.Changed, done, out.Busy)
+		return said(e, "%s %s, %d more in delivery right now", messages(out.Changed), done, out.Busy)
 	}
-	return said(e, "%d messages %s", out.Changed, done)
+	return said(e, "%s %s", messages(out.Changed), done)
 }
 
 type queueHoldCmd struct {
@@ -313,6 +313,13 @@ func (c *probeCmd) Run(e *env) error {
 }
 
 // Words for tables.
+
+func messages(n int) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return fmt.Sprintf("%d messages", n)
+}
 
 func ago(t time.Time) string {
 	if t.IsZero() {

@@ -104,7 +104,7 @@ func (p *peer) serve(c *memnet.Conn) {
 		defer p.mu.Unlock()
 		delete(p.open, c)
 	}()
-	if err := s.run(); err != nil && !errors.Is(err, errOver) {
+	if err := s.run(); !errors.Is(err, errOver) {
 		s.note("!", err.Error())
 	}
 }
