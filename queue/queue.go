@@ -120,6 +120,7 @@ type line struct {
 	// Guarded by Queue.mu.
 	ring    fifo[*site] // sites that may send, each once
 	running int         // slots at work
+	unsure  bool        // a result could not be written: nothing is tried
 }
 
 // room is what some items take of memory.

@@ -3,6 +3,8 @@ package queue
 import (
 	"hash/maphash"
 	"time"
+
+	"github.com/postino-mail/postino/kv"
 )
 
 // sender is who has items in memory: an account, or a reverse-path. It is
@@ -128,7 +130,7 @@ func (ln *line) wake(s *site) {
 
 // spawn starts a slot if there is work and one is free. The lock is held.
 func (ln *line) spawn() {
-	if ln.ring.len() > 0 && ln.running < ln.opts.Slots && ln.q.active {
+	if ln.ring.len() > 0 && ln.running < ln.opts.Slots && ln.q.active && !ln.unsure {
 		ln.running++
 		ln.q.done.Go(ln.work)
 	}
@@ -137,7 +139,7 @@ func (ln *line) spawn() {
 // take returns the next item to be tried: the sites have their turn one after
 // the other. Probe tells that it finds out how its site is. The lock is held.
 func (ln *line) take() (it *Item, probe bool) {
-	for ln.q.active {
+	for ln.q.active && !ln.unsure {
 		s, ok := ln.ring.pop()
 		if !ok {
 			return nil, false
@@ -251,13 +253,36 @@ func (ln *line) work() {
 		}
 		q.learn(s, b.health, b.words, probe)
 		ln.left(s, u, probe)
+		first := !ok && !ln.unsure
+		ln.unsure = ln.unsure || first
 		q.mu.Unlock()
 		q.pass(it)
-		if b.Items[0] = nil; !ok { // the store takes no writes: do not spin
-			q.pause(time.Second)
+		if b.Items[0] = nil; first {
+			q.makeSure(ln)
 		}
 		q.mu.Lock()
 	}
+}
+
+// makeSure waits until the store takes writes. Meanwhile the line tries nothing: the
+// result could not be recorded either, and what another server took would be sent to
+// it again and again (SC6).
+func (q *Queue) makeSure(ln *line) {
+	for {
+		q.pause(time.Second)
+		select {
+		case <-q.stop:
+			return
+		default:
+		}
+		err := q.db.Update(kv.Deleting(q.ctx), nil, func(tx kv.Tx) error { return tx.Delete([]byte{'q', 0}) })
+		if err == nil {
+			break
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ln.unsure = false
 }
 
 // Site tells what the attempt found out about the site as a whole; reason is
