@@ -26,8 +26,13 @@ type node struct {
 	ended      chan error
 }
 
-func startNode(t testing.TB, fs vfs.FS) *node {
+// startNode starts a node, which knows others if there are any.
+func startNode(t testing.TB, fs vfs.FS, a *abroad) *node {
 	t.Helper()
+	var out app.Outward
+	if a != nil {
+		out = app.Outward{DNS: a.names, Dial: a.dial, Retry: relaySchedule}
+	}
 	cert, err := certs.SelfSigned(time.Now(), "mx.b.example")
 	must(t, err)
 	log := slog.New(slog.DiscardHandler)
@@ -35,7 +40,7 @@ func startNode(t testing.TB, fs vfs.FS) *node {
 		Hostname: "mx.b.example", Certs: cert, Version: "test", Ephemeral: true, Logger: log,
 		Trusted:   func(netip.Addr) bool { return true },
 		Listeners: []app.Listener{{Service: app.SMTP, Address: "127.0.0.1:0"}, {Service: app.IMAP, Address: "127.0.0.1:0", Clear: true}},
-		Stores: app.StoreOptions{Files: fs, DataDir: "/data", Logger: log, Metrics: metric.New(),
+		Stores: app.StoreOptions{Files: fs, DataDir: "/data", Logger: log, Metrics: metric.New(), Outward: out,
 			KV: lsm.Options{MemTableBytes: 512 << 10, CacheBytes: 4 << 20, Guard: lsm.GuardOptions{Ballast: -1}}},
 	})
 	must(t, err)
@@ -76,7 +81,7 @@ func TestFailedSyncEndsNode(t *testing.T) {
 func failingDisk(t *testing.T, match func(vfs.Op) bool, ends bool) {
 	mem := vfs.Memory()
 	faults := vfs.NewFaults(mem)
-	n := startNode(t, faults)
+	n := startNode(t, faults, nil)
 	must(t, n.n.Call(t.Context(), "domain.add", app.Domain{Name: "b.example"}, nil))
 	for _, name := range users {
 		must(t, n.n.Call(t.Context(), "user.add", app.User{Address: name + "@b.example", Password: "correct horse"}, nil))
@@ -134,7 +139,7 @@ func failingDisk(t *testing.T, match func(vfs.Op) bool, ends bool) {
 		must(t, <-n.ended)
 		after = mem.Crash(0, 1)
 	}
-	again := startNode(t, after)
+	again := startNode(t, after, nil)
 	s.p.smtp, s.p.imap = again.smtp, again.imap
 	s.verify("after the restart")
 	if reply := s.postOne(large); !strings.HasPrefix(reply, "250 ") {

@@ -297,7 +297,7 @@ func (r *trip) work() {
 		}
 	})
 	clients.Wait()
-	if err := finished(r.h); err != nil {
+	if err := finished(r.h.queue); err != nil {
 		r.Error(err)
 	}
 	cancel()
@@ -484,14 +484,14 @@ func (c *smtpConn) postAs(mail string, text []byte, to ...string) (reply string,
 }
 
 // finished waits until the queue holds only what is held or not due for long.
-func finished(h *house) error {
+func finished(q *queue.Queue) error {
 	var items []*queue.Item
 	var err error
 	for end := time.Now().Add(150 * time.Second); time.Now().Before(end); time.Sleep(3 * time.Millisecond) {
-		if h.queue.Stats() != (queue.Stats{}) {
+		if q.Stats() != (queue.Stats{}) {
 			continue
 		}
-		if items, err = h.queue.List(context.Background(), queue.Filter{Limit: 1000}); err != nil {
+		if items, err = q.List(context.Background(), queue.Filter{Limit: 1000}); err != nil {
 			return err
 		}
 		if !slices.ContainsFunc(items, func(it *queue.Item) bool {
@@ -558,7 +558,7 @@ func (r *trip) cutRecovery(c *cut) (*cut, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = finished(h)
+	err = finished(h.queue)
 	h.close()
 	mu.Lock()
 	defer mu.Unlock()
@@ -571,7 +571,7 @@ func (r *trip) cutRecovery(c *cut) (*cut, error) {
 // inspect waits for the end of the work, judges, and then lets go what is left.
 func (r *trip) inspect(c *cut, h *house, a *abroad) error {
 	ctx := context.Background()
-	if err := finished(h); err != nil {
+	if err := finished(h.queue); err != nil {
 		return err
 	}
 	if err := h.blobs.Sweep(ctx); err != nil {
@@ -589,7 +589,7 @@ func (r *trip) inspect(c *cut, h *house, a *abroad) error {
 	if _, err := h.queue.Retry(ctx, queue.Filter{}, true, nil); err != nil {
 		return err
 	}
-	if err := finished(h); err != nil {
+	if err := finished(h.queue); err != nil {
 		return fmt.Errorf("at the end: %w", err)
 	}
 	last, problems, err := r.found(h, a)

@@ -8,17 +8,19 @@ import (
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/app"
+	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/vfs"
 )
 
 // relayOut sends a letter of a stranger through an alias and returns its tag.
-func relayOut(t testing.TB, h *house, n int, alias string) (tag string) {
+func relayOut(t testing.TB, addr string, n int, alias string) (tag string) {
 	t.Helper()
 	tag = fmt.Sprintf("L%d%s", n, small)
 	from := fmt.Sprintf("s.%d@a.example", n)
-	c, err := dialSMTP(h.addr[receive.MX])
+	c, err := dialSMTP(addr)
 	must(t, err)
 	defer c.Close()
 	reply, err := c.postAs("MAIL FROM:<"+from+">", relayText(tag, from), alias)
@@ -40,54 +42,54 @@ func lookAt(t testing.TB, h *house, a *abroad) map[string]*outcome {
 	return outcomes
 }
 
-// A sync that fails while an answer of another server is being recorded stops the
-// store. After a restart the message is tried again, and nothing is lost (QU4,
-// SC6).
+// A sync that fails while the answer of another server is being recorded ends the
+// node. After a restart the message is tried again, and nothing is lost (QU4, SC6).
 func TestFailedSyncWhileRelaying(t *testing.T) {
 	mem, a := vfs.Memory(), newAbroad(t)
 	defer a.close()
 	faults := vfs.NewFaults(mem)
-	h, err := relayHouse(t, faults, a)
-	must(t, err)
-	h.populate(0)
-	must(t, h.users.SetAlias(t.Context(), aliasOf("out@b.example", "ok.1@r1.example")))
-	h.listen(receive.MX, plan{})
-	first := relayOut(t, h, 1, "out@b.example")
-	must(t, finished(h))
+	n := startNode(t, faults, a)
+	must(t, n.n.Call(t.Context(), "domain.add", app.Domain{Name: "b.example"}, nil))
+	must(t, n.n.Call(t.Context(), "alias.add", app.Alias{Address: "out@b.example", Targets: []string{"ok.1@r1.example"}}, nil))
+	first := relayOut(t, n.smtp, 1, "out@b.example")
+	must(t, finished(n.n.Queue))
 	// The disk fails from the moment on at which the other server takes the next one.
 	a.mu.Lock()
 	a.taken = func() {
 		faults.FailIf(func(op vfs.Op) bool { return op.Kind == vfs.OpSync && strings.HasSuffix(op.Path, ".log") }, syscall.EIO)
 	}
 	a.mu.Unlock()
-	second := relayOut(t, h, 2, "out@b.example")
+	second := relayOut(t, n.smtp, 2, "out@b.example")
 	select {
-	case <-h.db.Failed():
-	case <-time.After(20 * time.Second):
-		t.Fatal("the store did not stop")
+	case err := <-n.ended:
+		if err == nil {
+			t.Error("the node ended without an error")
+		}
+	case <-time.After(50 * time.Second):
+		t.Fatal("the node does not end")
 	}
 	a.mu.Lock()
-	a.taken = nil
 	takes, met := a.past()
 	a.mu.Unlock()
-	left := mem.Crash(0, 1)
-	h.close()
 	b := after(t, takes, met)
 	defer b.close()
-	again, err := relayHouse(t, left, b)
-	must(t, err)
-	defer again.close()
-	must(t, finished(again))
-	got := lookAt(t, again, b)
-	if o := got[key(first, "ok.1@r1.example")]; o == nil || o.takes != 1 {
+	again := startNode(t, mem.Crash(0, 1), b)
+	must(t, finished(again.n.Queue))
+	l := newLook()
+	b.mu.Lock()
+	l.abroad(b, nil)
+	b.mu.Unlock()
+	if o := l.outcomes[key(first, "ok.1@r1.example")]; o == nil || o.takes != 1 {
 		t.Errorf("the first letter: %+v", o)
 	}
-	if o := got[key(second, "ok.1@r1.example")]; o == nil || o.takes != 2 {
+	if o := l.outcomes[key(second, "ok.1@r1.example")]; o == nil || o.takes != 2 {
 		t.Errorf("the second letter, whose answer was not recorded: %+v", o)
 	}
-	if items, err := again.queue.List(t.Context(), queue.Filter{}); err != nil || len(items) > 0 {
+	if items, err := again.n.Queue.List(t.Context(), queue.Filter{}); err != nil || len(items) > 0 {
 		t.Errorf("left on the queue: %v, %v", items, err)
 	}
+	again.stop()
+	must(t, <-again.ended)
 }
 
 // On a disk that is nearly full answers are recorded, also those that are owed a
@@ -111,7 +113,7 @@ func TestLowDiskWhileRelaying(t *testing.T) {
 	a.mu.Unlock()
 	tags := map[string]string{}
 	for i, class := range []string{"ok", "no", "grey"} {
-		tags[class] = relayOut(t, h, i, class+"@b.example")
+		tags[class] = relayOut(t, h.addr[receive.MX], i, class+"@b.example")
 	}
 	mem.SetUsage(vfs.Usage{Free: 300 << 20, Total: 100 << 30})
 	h.eventually("the disk is low", func() bool { return postino.Is(h.db.Admit(1), postino.Full) })
@@ -135,7 +137,7 @@ func TestLowDiskWhileRelaying(t *testing.T) {
 	}
 	mem.SetUsage(vfs.Usage{Free: 50 << 30, Total: 100 << 30})
 	h.eventually("the disk has room", func() bool { return h.db.Admit(1) == nil })
-	must(t, finished(h))
+	must(t, finished(h.queue))
 	if o := of("ok"); o.takes != 1 {
 		t.Errorf("taken: %+v", o)
 	}
@@ -144,6 +146,47 @@ func TestLowDiskWhileRelaying(t *testing.T) {
 	}
 	if o := of("grey"); o.takes+o.failed != 1 || o.entries != 0 {
 		t.Errorf("deferred: %+v", o)
+	}
+}
+
+// On a disk so full that answers cannot be recorded nothing is sent again until
+// there is room: then once, for each attempt that was under way (SC6, QU5).
+func TestFullDiskWhileRelaying(t *testing.T) {
+	mem, a := vfs.Memory(), newAbroad(t)
+	defer a.close()
+	mem.SetUsage(vfs.Usage{Free: 50 << 30, Total: 100 << 30})
+	h, err := relayHouse(t, mem, a)
+	must(t, err)
+	defer h.close()
+	h.populate(0)
+	must(t, h.users.SetAlias(t.Context(), aliasOf("ok@b.example", "ok.1@r1.example")))
+	h.listen(receive.MX, plan{})
+	full := make(chan struct{})
+	a.mu.Lock()
+	a.wait = full
+	a.mu.Unlock()
+	tag := relayOut(t, h.addr[receive.MX], 1, "ok@b.example")
+	mem.SetUsage(vfs.Usage{Free: 1 << 20, Total: 100 << 30})
+	h.eventually("the disk is full", func() bool {
+		return h.db.Update(kv.Deleting(t.Context()), nil, func(tx kv.Tx) error { return tx.Delete([]byte("none")) }) != nil
+	})
+	close(full)
+	takes := func() int {
+		l := newLook()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		l.abroad(a, nil)
+		return l.of(tag, "ok.1@r1.example").takes
+	}
+	h.eventually("the letter is taken", func() bool { return takes() > 0 })
+	time.Sleep(1500 * time.Millisecond)
+	if n := takes(); n != 1 {
+		t.Errorf("sent %d times while the answer could not be recorded", n)
+	}
+	mem.SetUsage(vfs.Usage{Free: 50 << 30, Total: 100 << 30})
+	must(t, finished(h.queue))
+	if o := lookAt(t, h, a)[key(tag, "ok.1@r1.example")]; o == nil || o.takes != 2 || o.entries != 0 {
+		t.Errorf("at the end: %+v", o)
 	}
 }
 

@@ -45,9 +45,9 @@ type courier struct {
 // by submission and from sendmail, over the socket and the spool, to servers that
 // outlive it. Each letter is taken, reported or there; it is taken again only
 // where the connection broke after the answer, or the answer was lost (SC6, QU2,
-// QU3). POSTINO_RELAYKILLS says how often: 4, in the long form 100.
+// QU3). POSTINO_RELAYKILLS says how often: 3, in the long form 100.
 func TestRelayKill(t *testing.T) {
-	cycles := 4
+	cycles := 3
 	if long() {
 		cycles = 100
 	}
