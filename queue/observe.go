@@ -46,6 +46,10 @@ func (o *observer) ended(it *Item) {
 	o.ends[it.State].Inc()
 	switch it.State {
 	case StateWaiting:
+		if pending, _, _ := it.count(); pending == 0 { // only its reports are left
+			o.log.Info("queue: report owed", "message", it.Message, "item", it.ID, "reply", lastReply(it))
+			return
+		}
 		o.log.Info("queue: deferred", "message", it.Message, "item", it.ID, "attempts", it.Attempts, "next", it.Due, "reply", lastReply(it))
 	case StateHeld:
 		o.log.Warn("queue: held", "message", it.Message, "item", it.ID, "reason", it.Reason, "reply", lastReply(it))
