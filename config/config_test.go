@@ -215,7 +215,11 @@ kind = "pop4"
 
 func TestExample(t *testing.T) {
 	text := string(Example(nil))
-	c := parse(t, text)
+	if len(parse(t, text).Listeners) != len(usual)-1 || !strings.Contains(text, "\n#[[listener]]\n#kind = \"lmtp\"\n") {
+		t.Error("lmtp is not a comment")
+	}
+	lmtp := strings.NewReplacer("#[[listener]]", "[[listener]]", `#kind = "lmtp"`, `kind = "lmtp"`, `#address = "127.0.0.1:2424"`, `address = "127.0.0.1:2424"`)
+	c := parse(t, lmtp.Replace(text))
 	if len(c.Listeners) != len(usual) {
 		t.Errorf("listeners are %v", c.Listeners)
 	}

@@ -59,22 +59,26 @@ func (k key) literal(value string) string {
 }
 
 // writeListeners writes one listener of each kind; the keys are explained at
-// the first.
+// the first. Few need LMTP: it is a comment.
 func writeListeners(b *strings.Builder) {
 	for i, u := range usual {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		b.WriteString("[[listener]]\n")
+		off := ""
+		if u.kind == LMTP {
+			off = "#"
+		}
+		b.WriteString(off + "[[listener]]\n")
 		for _, k := range keysOf("listener") {
 			if i == 0 {
 				comment(b, k.doc)
 			}
 			switch {
 			case k.name == "kind":
-				fmt.Fprintf(b, "kind = %q\n", u.kind)
+				fmt.Fprintf(b, "%skind = %q\n", off, u.kind)
 			case k.name == "address":
-				fmt.Fprintf(b, "address = %q\n", u.address)
+				fmt.Fprintf(b, "%saddress = %q\n", off, u.address)
 			case i == 0:
 				fmt.Fprintf(b, "#%s = %s\n", k.name, k.example())
 			}
