@@ -70,7 +70,7 @@ var (
 	// ErrForeign refuses to relay: the domain is not ours (Denied).
 	ErrForeign = errors.New("relay access denied")
 	// ErrChanged: the mailbox has changed hands since the time the sender
-	// named (NotFound; RFC 7293 §3).
+	// named (Denied; RFC 7293 §3).
 	ErrChanged = errors.New("mailbox has changed hands")
 	// ErrTooLarge: the message is larger than the mailbox may be (Full).
 	ErrTooLarge = errors.New("message is larger than the mailbox may be")
@@ -110,10 +110,14 @@ func (l *Letter) Rcpt(ctx context.Context, to postino.Recipient, size int64) err
 			return err
 		}
 	}
-	if err := l.count(1); err != nil {
-		return err
+	at, err := l.place(ctx, to.Address, "")
+	if err == nil {
+		err = l.count(1)
 	}
-	return l.addForeign(ctx, to, "")
+	if err == nil {
+		l.addForeign(at, to)
+	}
+	return err
 }
 
 // unwrap turns an address that we gave to a forwarded message back into its
@@ -166,6 +170,14 @@ func (l *Letter) addLocal(ctx context.Context, to postino.Recipient, r *director
 			l.quotas = append(l.quotas, account)
 		}
 	}
+	places := make([]place, len(r.Forwards)) // all before the first is added: a refusal leaves the letter as it was (SS3)
+	trace := "Delivered-To: " + to.Address.String() + "\r\n"
+	for i := range r.Forwards {
+		var err error
+		if places[i], err = l.place(ctx, r.Forwards[i].Address, trace); err != nil {
+			return err
+		}
+	}
 	if err := l.count(len(r.Targets) + len(r.Forwards)); err != nil {
 		return err
 	}
@@ -176,15 +188,17 @@ func (l *Letter) addLocal(ctx context.Context, to postino.Recipient, r *director
 	for i := range r.Targets {
 		l.addMailbox(to, &r.Targets[i])
 	}
-	for _, f := range r.Forwards {
+	for i, f := range r.Forwards {
 		next := to
 		next.Address = f.Address
-		if next.ORcpt == "" {
+		switch {
+		case next.ORcpt != "":
+		case to.Address.NeedsUTF8():
+			next.ORcpt = "utf-8;" + to.Address.Unicode() // RFC 6533 §3
+		default:
 			next.ORcpt = "rfc822;" + to.Address.String()
 		}
-		if err := l.addForeign(ctx, next, "Delivered-To: "+to.Address.String()+"\r\n"); err != nil {
-			return err
-		}
+		l.addForeign(places[i], next)
 	}
 	return nil
 }
@@ -213,28 +227,30 @@ func (l *Letter) addMailbox(to postino.Recipient, t *directory.Target) {
 	}
 }
 
-// addForeign notes an address elsewhere, unless the message goes there anyway.
-// trace names the address of ours that led to it, if one did: what is forwarded
-// gets a reverse-path of ours, so that it passes SPF and reports come back here.
-func (l *Letter) addForeign(ctx context.Context, to postino.Recipient, trace string) error {
+// place finds out where an address elsewhere is served. trace names the address
+// of ours that led to it, if one did: what is forwarded gets a reverse-path of
+// ours, so that it passes SPF and reports come back here.
+func (l *Letter) place(ctx context.Context, to postino.Address, trace string) (place, error) {
 	d, from := l.p.opts.Directory, l.Envelope.From
-	if trace != "" {
-		if srs := l.p.opts.SRS; srs != nil && !from.IsNull() {
-			_, err := d.Domain(ctx, from.Domain)
-			if postino.Is(err, postino.NotFound) {
-				if f, ok := srs.Forward(from, l.ID.Time()); ok { // else it stays the sender's: better than none
-					from = f
-				}
-			} else if err != nil {
-				return err
+	if srs := l.p.opts.SRS; trace != "" && srs != nil && !from.IsNull() {
+		_, err := d.Domain(ctx, from.Domain)
+		if postino.Is(err, postino.NotFound) {
+			if f, ok := srs.Forward(from, l.ID.Time()); ok { // else it stays the sender's: better than none
+				from = f
 			}
+		} else if err != nil {
+			return place{}, err
 		}
 	}
-	route, err := d.RouteFor(ctx, from, l.User.ID, to.Address)
+	route, err := d.RouteFor(ctx, from, l.User.ID, to)
 	if err != nil {
-		return err
+		return place{}, err
 	}
-	at := place{l.p.opts.Dest(route, to.Address), from, trace}
+	return place{l.p.opts.Dest(route, to), from, trace}, nil
+}
+
+// addForeign notes an address elsewhere, unless the message goes there anyway.
+func (l *Letter) addForeign(at place, to postino.Recipient) {
 	s := l.sites[at]
 	if s == nil {
 		if l.sites == nil {
@@ -244,7 +260,6 @@ func (l *Letter) addForeign(ctx context.Context, to postino.Recipient, trace str
 		l.sites[at] = s
 	}
 	s.add(to)
-	return nil
 }
 
 func (s *site) add(to postino.Recipient) {
