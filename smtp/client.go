@@ -41,7 +41,7 @@ type Client struct {
 	ctx       context.Context // of the call under way; nil between calls
 	stop      func() bool     // ends the watch over ctx
 	interrupt func()
-	hurry     bool        // the peer is gone: take its last words, do not wait
+	hurry     atomic.Bool // the peer is gone: take its last words, do not wait
 	closed    atomic.Bool // nothing can be said any more
 	text      []byte      // scratch for replies of several lines
 }
@@ -227,7 +227,7 @@ func (c *Client) leave() {
 		c.Close() // the interruption may still come, and must not hit another call
 	}
 	c.ctx, c.stop = nil, nil
-	if c.hurry {
+	if c.hurry.Load() {
 		c.Close()
 	}
 	if cap(c.text) > nookSize {
@@ -280,7 +280,7 @@ func (c *Client) ask(at Stage, command string, d time.Duration) (Reply, error) {
 // still be read, but are not waited for.
 func (c *Client) lost(err error) {
 	c.log.Debug("smtp client cannot write", "remote", c.RemoteAddr(), "error", postino.Printable(err.Error()))
-	c.hurry = true
+	c.hurry.Store(true)
 }
 
 // lastWords is how long a server that takes nothing more may speak.

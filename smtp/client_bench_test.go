@@ -59,6 +59,34 @@ func BenchmarkClientSend(b *testing.B) {
 	}
 }
 
+// BenchmarkClientLarge is one message of 1 MB to our own server, by BDAT and by
+// DATA.
+func BenchmarkClientLarge(b *testing.B) {
+	content := []byte(strings.Repeat("Received: some 64 octets in each line, as mail usually has, yes\r\n", 1<<20/66))
+	for _, chunking := range []bool{true, false} {
+		b.Run(fmt.Sprint("chunking=", chunking), func(b *testing.B) {
+			cc, sc := loopback(b)
+			defer sc.Close()
+			s := NewServer(Options{Hostname: "mx.example.org", Backend: nothing{}, Limits: Limits{Transactions: 1 << 40, SessionTime: 1 << 60}})
+			go s.ServeConn(context.Background(), sc)
+			c, err := NewClient(context.Background(), cc, ClientOptions{Name: "client.example.org"})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
+			c.offers.chunking = chunking
+			m := &Mail{Envelope: to("a"), Size: int64(len(content)), Content: func(w io.Writer) error { _, err := w.Write(content); return err }}
+			b.ReportAllocs()
+			b.SetBytes(int64(len(content)))
+			for b.Loop() {
+				if res, err := c.Send(context.Background(), m); err != nil || !res.Final(0).Success() {
+					b.Fatal(res, err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkClientBody is the content alone.
 func BenchmarkClientBody(b *testing.B) {
 	content := []byte(strings.Repeat("Received: some 64 octets in each line, as mail usually has, yes\r\n", 16<<10))

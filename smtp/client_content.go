@@ -25,12 +25,6 @@ func (t *sending) data(r Reply, err error) error {
 	return t.stream()
 }
 
-// chunk sends the content as one BDAT (RFC 3030 §2).
-func (t *sending) chunk() error {
-	t.body.buf = appendBdat(t.buf[:0], t.m.Size)
-	return t.stream()
-}
-
 // stream sends the content and its end and hears the answer. A message whose
 // content is not complete is never ended: the connection is closed instead.
 func (t *sending) stream() error {
@@ -43,10 +37,7 @@ func (t *sending) stream() error {
 	}
 	err := t.content()
 	if err == nil {
-		if !b.raw {
-			b.put(dotCRLF)
-		}
-		if lost == nil {
+		if b.put(dotCRLF); lost == nil {
 			b.flush(b.buf)
 		}
 	}

@@ -1,7 +1,5 @@
 package smtp
 
-import "strconv"
-
 // Sizes of a flight: what is sent without waiting for replies.
 const (
 	// flightMax is how many octets of commands go out before replies are read;
@@ -67,7 +65,7 @@ func (t *sending) appendRcpts(b []byte, k, limit int) ([]byte, int) {
 
 // appendLast appends what ends a flight: DATA, or nothing when a BDAT follows.
 func (t *sending) appendLast(b []byte) []byte {
-	if t.binary || t.probe || t.body.buf != nil {
+	if t.chunked || t.probe {
 		return b
 	}
 	return append(b, "DATA\r\n"...)
@@ -76,17 +74,12 @@ func (t *sending) appendLast(b []byte) []byte {
 // join puts BDAT and the small content behind the commands.
 func (t *sending) join(b []byte) []byte {
 	text := t.body.buf
-	b = appendBdat(b, int64(len(text)))
+	b = appendBdat(b, len(text), true)
 	if len(b) > smallEnvelope { // it has left the buffer
 		return append(b, text...)
 	}
 	n := copy(t.buf[len(b):], text)
 	return t.buf[:len(b)+n]
-}
-
-func appendBdat(b []byte, n int64) []byte {
-	b = strconv.AppendInt(append(b, "BDAT "...), n, 10)
-	return append(b, " LAST\r\n"...)
 }
 
 // writeRest sends b and the recipients from number k on.

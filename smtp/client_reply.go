@@ -71,7 +71,7 @@ func (c *Client) readReply(d time.Duration) (Reply, error) {
 // for it and is not renewed by what comes.
 func (c *Client) more(d time.Duration, armed *bool) error {
 	if !*armed {
-		if c.hurry {
+		if c.hurry.Load() {
 			d = min(d, lastWords)
 		}
 		if err := c.raw.SetReadDeadline(c.deadline(d)); err != nil {

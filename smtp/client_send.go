@@ -11,18 +11,19 @@ import (
 
 // sending is one call of Send.
 type sending struct {
-	c      *Client
-	m      *Mail
-	res    *Result
-	now    time.Time
-	order  []int // recipients to be offered; nil: all
-	n      int   // how many
-	utf8   bool  // SMTPUTF8 is needed
-	binary bool
-	probe  bool // no content follows
-	sent   bool // the end of the content went out
-	body   body
-	buf    *[bufferSize]byte
+	c       *Client
+	m       *Mail
+	res     *Result
+	now     time.Time
+	order   []int // recipients to be offered; nil: all
+	n       int   // how many
+	utf8    bool  // SMTPUTF8 is needed
+	binary  bool
+	chunked bool // by BDAT, not by DATA
+	probe   bool // no content follows
+	sent    bool // the end of the content went out
+	body    body
+	buf     *[bufferSize]byte
 }
 
 // rcpt is where recipient number k stands in the envelope.
@@ -105,19 +106,20 @@ func (c *Client) send(ctx context.Context, t *sending) (*Result, error) {
 // run is the dialogue.
 func (t *sending) run() error {
 	c, o := t.c, &t.c.offers
-	t.body = body{stuff: true, raw: t.binary, size: t.m.Size, bol: true}
+	t.chunked = o.chunking
+	t.body = body{stuff: !t.chunked, raw: t.binary, size: t.m.Size, bol: true}
 	if !o.pipelining {
 		if err := t.lockstep(); err != nil || t.res.accepted == 0 || t.probe {
 			return err
 		}
-		if t.binary {
-			return t.chunk()
+		if t.chunked {
+			return t.chunks()
 		}
 		return t.data(c.ask(StageData, "DATA", c.opts.Timeouts.Data))
 	}
 	small := !t.probe && o.chunking && !c.opts.LMTP && t.n <= smallRcpts && 0 < t.m.Size && t.m.Size <= smallBody
 	if small {
-		t.body.stuff, t.body.buf = false, t.buf[smallEnvelope:smallEnvelope]
+		t.body.buf = t.buf[smallEnvelope:smallEnvelope]
 		if err := t.content(); err != nil {
 			return &ClientError{Stage: StageCheck, Err: err}
 		}
@@ -138,11 +140,11 @@ func (t *sending) run() error {
 		return t.small()
 	case small:
 		return t.small()
-	case !t.binary:
+	case !t.chunked:
 		t.res.Stage = StageData
 		return t.data(c.hear(StageData, c.opts.Timeouts.Data))
 	case t.res.accepted > 0:
-		return t.chunk()
+		return t.chunks()
 	}
 	return nil
 }

@@ -113,6 +113,14 @@ func (s *stub) serve(nc net.Conn) {
 				return
 			}
 			s.text(string(text))
+			if s.lmtp && strings.HasSuffix(rest, " LAST") { // RFC 2033 §4.3
+				for range ok {
+					if !say(".") {
+						return
+					}
+				}
+				continue
+			}
 		}
 		if verb == "DATA" {
 			v := s.answer("DATA")

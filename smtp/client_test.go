@@ -27,13 +27,13 @@ func TestClientEveryReplyAtEveryStage(t *testing.T) {
 	for _, p := range profiles {
 		for _, stage := range []string{"MAIL", "RCPT b", "DATA", "."} {
 			for class, reply := range replies {
-				chunked := strings.Contains(p.caps, "CHUNKING") && !p.lmtp
+				chunked := strings.Contains(p.caps, "CHUNKING")
 				if chunked && stage == "DATA" || class == "hang" && stage == "DATA" {
 					continue
 				}
 				inBubble(t, p.name+"/"+stage+"/"+class, func(t *testing.T) {
 					key := stage
-					if chunked && stage == "." {
+					if chunked && !p.lmtp && stage == "." {
 						key = "BDAT"
 					}
 					s := &stub{caps: p.caps, lmtp: p.lmtp, say: map[string]string{key: reply}}
