@@ -79,6 +79,9 @@ func openStores(o StoreOptions) (*Stores, error) {
 	s.Stories = story.New(db, story.Options{Logger: o.Logger, IDs: s.IDs})
 	local := deliver.New(deliver.Options{
 		Blobs: s.Blobs, Mailboxes: s.Mailboxes, Directory: s.Directory, Logger: o.Logger, Metrics: o.Metrics,
+		Onward: func(ctx context.Context, it *queue.Item, rcpt int, to []directory.Forward) (func(kv.Tx) (func(), error), error) {
+			return s.Post.Onward(ctx, it, rcpt, to) // which is made after the queue that this is for
+		},
 	})
 	if err := s.openMail(&o, local); err != nil {
 		s.Stories.Close()

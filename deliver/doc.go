@@ -9,7 +9,8 @@
 //     exactly once (QU3). All share one stored body; what differs, the
 //     Return-Path and Delivered-To fields, is kept beside it.
 //  3. A mailbox that is over its quota defers its recipient. One that is gone is
-//     resolved again by its address and rerouted, or it fails.
+//     resolved again by its address: it is rerouted, sent on to other servers,
+//     or it fails.
 //
 // Invariants: the octets of the body are never changed. A message that is
 // delivered to an address names it in Delivered-To, so that receive can refuse

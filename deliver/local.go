@@ -18,11 +18,15 @@ import (
 // chunk is how many recipients one commit serves at most.
 const chunk = 256
 
-// Options says what a [Local] works with; all but the last three are needed.
+// Options says what a [Local] works with; all but the last four are needed, and
+// Onward where aliases lead to other servers.
 type Options struct {
 	Blobs     *blob.Store
 	Mailboxes *mailbox.Store
 	Directory *directory.Directory
+	// Onward prepares what becomes of a recipient whose address leads to other
+	// servers now: submit.Post.Onward.
+	Onward func(ctx context.Context, it *queue.Item, rcpt int, to []directory.Forward) (put func(tx kv.Tx) (committed func(), err error), err error)
 	// Limits are those of the indexer, for messages that a restart left.
 	Limits  message.Limits
 	Logger  *slog.Logger
@@ -220,15 +224,31 @@ func (l *Local) reroute(ctx context.Context, b *queue.Batch, j *job) error {
 		}
 		to = append(to, queue.Rcpt{Recipient: rcpt.Recipient, Account: t.Account, User: t.User, Detail: t.Detail})
 	}
-	return b.Update(ctx, nil, func(tx kv.Tx) error {
-		switch {
-		case len(to) == 0 && twice:
-			return b.Finish(tx, j.it, queue.Outcome{Rcpt: j.rcpt, Result: queue.Delivered, Where: "the mailbox of another recipient"})
-		case len(to) == 0:
-			return b.Finish(tx, j.it, queue.Outcome{Rcpt: j.rcpt, Result: queue.Rejected, Reply: "5.1.1 mailbox no longer exists"})
+	onward := func(kv.Tx) (func(), error) { return func() {}, nil }
+	if len(found.Forwards) > 0 {
+		if onward, err = l.opts.Onward(ctx, j.it, j.rcpt, found.Forwards); err != nil {
+			return err
 		}
-		return b.Reroute(tx, j.it, j.rcpt, to)
+	}
+	var committed func()
+	err = b.Update(ctx, nil, func(tx kv.Tx) (err error) {
+		if committed, err = onward(tx); err != nil {
+			return err
+		}
+		switch {
+		case len(to) > 0:
+			return b.Reroute(tx, j.it, j.rcpt, to)
+		case len(found.Forwards) > 0: // the wishes of the sender go along
+			return b.Finish(tx, j.it, queue.Outcome{Rcpt: j.rcpt, Result: queue.Relayed, DSN: true, Where: "another server, where the address leads now"})
+		case twice:
+			return b.Finish(tx, j.it, queue.Outcome{Rcpt: j.rcpt, Result: queue.Delivered, Where: "the mailbox of another recipient"})
+		}
+		return b.Finish(tx, j.it, queue.Outcome{Rcpt: j.rcpt, Result: queue.Rejected, Reply: "5.1.1 mailbox no longer exists"})
 	})
+	if err == nil {
+		committed()
+	}
+	return err
 }
 
 // appendPrefix writes the header lines that final delivery adds: the reverse-path

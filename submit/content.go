@@ -160,16 +160,22 @@ func (l *Letter) message() (*queue.Message, error) {
 	for at, s := range l.sites {
 		it := item(relayed)
 		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, []byte(at.trace), s.rcpts
-		if at.trace != "" { // so that the story is found by the address that it went to
-			e := l.p.opts.Stories.Event(l.ID, story.Queued, now).Text(story.Reason, "forwarded")
-			for i := range s.rcpts {
-				e.Address(story.Recipient, s.rcpts[i].Address)
-			}
-			m.Events = append(m.Events, e)
+		if at.trace != "" {
+			m.Events = append(m.Events, l.p.forwardEvent(it, now))
 		}
 	}
 	m.Items[0].Rcpts = append(m.Items[0].Rcpts, l.expanded...)
 	return m, nil
+}
+
+// forwardEvent tells that a message goes on, so that its story is found by the
+// addresses that it went to.
+func (p *Post) forwardEvent(it *queue.Item, now time.Time) *story.Event {
+	e := p.opts.Stories.Event(it.Message, story.Queued, now).Text(story.Reason, "forwarded")
+	for i := range it.Rcpts {
+		e.Address(story.Recipient, it.Rcpts[i].Address)
+	}
+	return e
 }
 
 // tlsOptional tells whether the sender wants the message delivered even if the

@@ -170,13 +170,9 @@ func (l *Letter) addLocal(ctx context.Context, to postino.Recipient, r *director
 			l.quotas = append(l.quotas, account)
 		}
 	}
-	places := make([]place, len(r.Forwards)) // all before the first is added: a refusal leaves the letter as it was (SS3)
-	trace := "Delivered-To: " + to.Address.String() + "\r\n"
-	for i := range r.Forwards {
-		var err error
-		if places[i], err = l.place(ctx, r.Forwards[i].Address, trace); err != nil {
-			return err
-		}
+	places, err := l.places(ctx, to.Address, r.Forwards) // a refusal leaves the letter as it was (SS3)
+	if err != nil {
+		return err
 	}
 	if err := l.count(len(r.Targets) + len(r.Forwards)); err != nil {
 		return err
@@ -189,18 +185,61 @@ func (l *Letter) addLocal(ctx context.Context, to postino.Recipient, r *director
 		l.addMailbox(to, &r.Targets[i])
 	}
 	for i, f := range r.Forwards {
-		next := to
-		next.Address = f.Address
-		switch {
-		case next.ORcpt != "":
-		case to.Address.NeedsUTF8():
-			next.ORcpt = "utf-8;" + to.Address.Unicode() // RFC 6533 §3
-		default:
-			next.ORcpt = "rfc822;" + to.Address.String()
-		}
-		l.addForeign(places[i], next)
+		l.addForeign(places[i], forwarded(to, f.Address))
 	}
 	return nil
+}
+
+// places finds out where the addresses are served that one of ours leads to.
+func (l *Letter) places(ctx context.Context, from postino.Address, to []directory.Forward) (all []place, err error) {
+	trace := "Delivered-To: " + from.String() + "\r\n"
+	all = make([]place, len(to))
+	for i := range to {
+		if all[i], err = l.place(ctx, to[i].Address, trace); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// forwarded is the recipient at an address that another one leads to, which
+// stays its original recipient (RFC 3461 §5.2.7.1).
+func forwarded(to postino.Recipient, next postino.Address) postino.Recipient {
+	switch {
+	case to.ORcpt != "":
+	case to.Address.NeedsUTF8():
+		to.ORcpt = "utf-8;" + to.Address.Unicode() // RFC 6533 §3
+	default:
+		to.ORcpt = "rfc822;" + to.Address.String()
+	}
+	to.Address = next
+	return to
+}
+
+// Onward prepares what becomes of a recipient of an item whose address leads to
+// other servers since the item was made: put, within a transaction, puts items
+// for them on the queue that share its body, and committed is called after it.
+func (p *Post) Onward(ctx context.Context, it *queue.Item, rcpt int, to []directory.Forward) (put func(tx kv.Tx) (committed func(), err error), err error) {
+	now, r := time.Now(), it.Rcpts[rcpt].Recipient
+	l := p.Begin(now, postino.Envelope{From: it.From})
+	places, err := l.places(ctx, r.Address, to)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range to {
+		l.addForeign(places[i], forwarded(r, f.Address))
+	}
+	m := &queue.Message{}
+	for at, s := range l.sites {
+		m.Items = append(m.Items, &queue.Item{
+			Message: it.Message, Transport: relayed, Dest: at.dest, From: at.from, SMTPUTF8: it.SMTPUTF8, Body: it.Body, EnvID: it.EnvID, Ret: it.Ret,
+			Terms: it.Terms, User: it.User, Blob: it.Blob, Size: it.Size, Received: it.Received, Prefix: append([]byte(at.trace), it.Prefix...), Rcpts: s.rcpts,
+		})
+	}
+	for i := range m.Items {
+		m.Events = append(m.Events, p.forwardEvent(m.Items[i], now))
+	}
+	return func(tx kv.Tx) (func(), error) { return p.opts.Queue.PutIn(tx, m) }, nil
 }
 
 // addMailbox notes a mailbox, unless the message goes there anyway.
