@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -139,8 +140,15 @@ func (a *answers) listen() {
 
 // hear takes one reply.
 func (a *answers) hear() {
-	c := a.c
-	r, err := c.hear(StageBody, c.opts.Timeouts.Block)
+	c, limit, begin := a.c, a.c.opts.Timeouts.Block, time.Now()
+	fine, err := a.fine(limit)
+	if fine {
+		return
+	}
+	var r Reply
+	if err == nil {
+		r, err = c.hear(StageBody, limit-time.Since(begin))
+	}
 	if r.Code/100 == 3 {
 		r, err = Reply{}, c.odd(StageBody, r)
 	}
@@ -150,6 +158,28 @@ func (a *answers) hear() {
 	a.err = err
 	if err != nil || a.refusal.Code != 0 {
 		a.over.Store(true)
+	}
+}
+
+// fine takes a positive reply of one line off the buffer and keeps nothing of
+// it, so that what a message costs does not grow with its chunks. Any other
+// reply is left to hear.
+func (a *answers) fine(limit time.Duration) (bool, error) {
+	c, armed := a.c, false
+	for {
+		from := c.r
+		line, ok, err := c.replyLine()
+		if ok || err != nil {
+			code, sep, _, good := splitReply(line)
+			if good && sep == ' ' && code/100 == 2 {
+				return true, nil
+			}
+			c.r = from
+			return false, nil
+		}
+		if err := c.more(limit, &armed); err != nil {
+			return false, c.fail(StageBody, nil, err)
+		}
 	}
 }
 

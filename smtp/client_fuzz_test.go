@@ -3,7 +3,9 @@ package smtp
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +18,10 @@ import (
 
 // FuzzClient gives a client any octets as the words of its server: it ends,
 // keeps its limits, tells one class of outcome per recipient, and success only
-// if a 2yz was there.
+// if all of the content went out and a 2yz came for it.
 func FuzzClient(f *testing.F) {
+	const chunking = "220 a\r\n250-b\r\n250 CHUNKING\r\n250 m\r\n250 r\r\n250 r\r\n"
+	pipelining := strings.Replace(chunking, "250 CH", "250-PIPELINING\r\n250 CH", 1)
 	for _, s := range []string{
 		"220 a\r\n250-b\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 SIZE 100\r\n250 a\r\n250 b\r\n550 c\r\n250 d\r\n",
 		"220 a\r\n500 b\r\n250 c\r\n250 d\r\n250 e\r\n250 f\r\n354 g\r\n250 2.0.0 h\r\n",
@@ -28,6 +32,17 @@ func FuzzClient(f *testing.F) {
 		f.Add([]byte(s), uint8(0))
 		f.Add([]byte(s), uint8(255))
 	}
+	for _, s := range []string{chunking, pipelining} {
+		for _, end := range []string{
+			"250 1\r\n250 2\r\n250 3\r\n250 last\r\n250 last\r\n250 m\r\n", "250 1\r\n250 2\r\n250 3\r\n451 last\r\n250 reset\r\n",
+			"250-1\r\n250 1\r\n452 2\r\n503 3\r\n503 last\r\n250 reset\r\n250 m\r\n", "250 1\r\n421 2\r\n", "250 1\r\n250 2\r\n354 3\r\n", "250 1\r\n250 2\r\n250 3\r\n",
+			"250 1\r\n550 2\r\n250 3\r\n250 last\r\n", "250 1\r\n250-2\r\n550 2\r\n250 last\r\n",
+		} {
+			f.Add([]byte(s+end), uint8(8))
+			f.Add([]byte(s+end), uint8(9))
+		}
+	}
+	long := strings.Repeat("0123456789\r\n", 100<<10/12)
 	f.Fuzz(func(t *testing.T, in []byte, flags uint8) {
 		cc, sc := pipe()
 		go io.Copy(io.Discard, sc)
@@ -36,7 +51,9 @@ func FuzzClient(f *testing.F) {
 			sc.(*memConn).CloseWrite()
 		}()
 		defer sc.Close()
-		c, err := NewClient(context.Background(), cc, ClientOptions{Name: "x.example", LMTP: flags&1 != 0, OneFlight: flags&2 != 0, AuthInsecure: true, Limits: ClientLimits{Reply: 2000}})
+		tap := &tapConn{Conn: cc}
+		lmtp := flags&1 != 0
+		c, err := NewClient(context.Background(), tap, ClientOptions{Name: "x.example", LMTP: lmtp, OneFlight: flags&2 != 0, AuthInsecure: true, Limits: ClientLimits{Reply: 2000}})
 		if err != nil {
 			checkClientError(t, err)
 			return
@@ -47,29 +64,95 @@ func FuzzClient(f *testing.F) {
 		}
 		for range 3 {
 			m := letter("x\r\n.y\n", "a", "b")
+			if flags&8 != 0 {
+				m = letter(long, "a", "b")
+			}
 			if flags&4 != 0 {
 				m.Size = 0
 			}
+			from := tap.in - c.buffered()
+			tap.out.Reset()
 			res, err := c.Send(context.Background(), m)
 			checkClientError(t, err)
 			if res == nil {
 				continue
 			}
+			success := false
 			for i := range res.Rcpts {
 				r := res.Final(i)
 				if r.Code == 0 && err == nil || r.Code/100 == 3 || len(r.Text) > 2000 || strings.ContainsAny(r.Text, "\r\x00\x1b") {
 					t.Fatalf("%d: %+v with %v", i, r, err)
 				}
-				if r.Success() && !bytes.Contains(in, []byte("2")) {
-					t.Fatal("success without a word of it")
-				}
+				success = success || r.Success()
 			}
+			_, chunks := c.Has("CHUNKING")
+			checkTaken(t, tap.out.String(), string(in[from:]), chunks, success, res.Unknown)
 		}
 		checkClientError(t, c.Quit(context.Background()))
 		if c.big != nil || c.Usable() {
 			t.Fatal("something is left")
 		}
 	})
+}
+
+// tapConn notes what a client wrote and how much it read.
+type tapConn struct {
+	net.Conn
+	out bytes.Buffer
+	in  int
+}
+
+func (c *tapConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.out.Write(p[:n])
+	return n, err
+}
+
+func (c *tapConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.in += n
+	return n, err
+}
+
+// checkTaken compares an outcome with what was written in a transaction, out, and
+// the replies from its begin on, in.
+func checkTaken(t *testing.T, out, in string, chunks, success, unknown bool) {
+	t.Helper()
+	ended := !chunks && strings.HasSuffix(out, "\r\n.\r\n")
+	envelope, middle := 0, 0
+	for rest := out; chunks && rest != "" && !ended; {
+		line, text, _ := strings.Cut(rest, "\r\n")
+		if rest = text; !strings.HasPrefix(line, "BDAT ") {
+			envelope++
+			continue
+		}
+		n, last := 0, strings.HasSuffix(line, " LAST")
+		if fmt.Sscanf(line, "BDAT %d", &n); n > len(text) {
+			break
+		}
+		if rest = text[n:]; !last {
+			middle++
+		}
+		ended = last
+	}
+	if (success || unknown) && !ended {
+		t.Fatalf("success %v, unknown %v, but the content is not complete", success, unknown)
+	}
+	if !success {
+		return
+	}
+	var codes []byte // the first digits of replies
+	for line := range strings.SplitSeq(in, "\r\n") {
+		if len(line) == 3 || len(line) > 3 && line[3] == ' ' {
+			codes = append(codes, line[0])
+		}
+	}
+	if !chunks {
+		envelope = 0
+	}
+	if len(codes) <= envelope+middle || bytes.Count(codes[envelope:envelope+middle], []byte("2")) != middle || !bytes.Contains(codes[envelope+middle:], []byte("2")) {
+		t.Fatalf("success after %d commands and %d chunks by %q", envelope, middle, codes)
+	}
 }
 
 func checkClientError(t *testing.T, err error) {
