@@ -299,7 +299,7 @@ func (n *Node) smtp(l Listener, ln net.Listener) server {
 		profile = receive.Local
 	}
 	desk := receive.New(receive.Options{
-		Hostname: o.Hostname, Profile: profile, Auth: profile == receive.MX, Relay: o.Relay, Room: n.DB.Admit, Post: n.Post,
+		Hostname: o.Hostname, Profile: profile, Auth: profile == receive.MX, Relay: o.Relay, NoSoliciting: o.NoSoliciting, Room: n.DB.Admit, Post: n.Post,
 		Directory: n.Directory, Queue: n.Queue, Mailboxes: n.Mailboxes, Stories: n.Stories, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	})
 	users := profile == receive.Submission || profile == receive.Local

@@ -54,7 +54,11 @@ type Options struct {
 
 	// Relay tells which clients an MX listener takes mail for other servers from
 	// without a login; nil: none (SS18).
-	Relay     func(netip.Addr) bool
+	Relay func(netip.Addr) bool
+	// NoSoliciting are the classes of solicitations that are refused by their
+	// header field; the engine judges the parameter.
+	NoSoliciting []string
+
 	Post      *submit.Post
 	Directory *directory.Directory
 	Mailboxes *mailbox.Store

@@ -31,6 +31,9 @@ func (t *transaction) appendReceived(b []byte, now time.Time) []byte {
 	b = t.appendDomain(b, t.s.b.opts.Hostname)
 	b = append(b, " with "...)
 	b = append(b, c.Protocol(t.opts.SMTPUTF8)...) // RFC 3848, RFC 6531 §4.3
+	if len(t.opts.Solicit) > 0 {                  // RFC 3865 §2.6; a class has no character that could end the comment
+		b = append(append(append(b, "\r\n\t(SOLICIT="...), strings.Join(t.opts.Solicit, ",")...), ')')
+	}
 	b = append(b, " id "...)
 	b = append(b, t.letter.ID.String()...)
 	if state := c.TLS(); state != nil { // RFC 8314 §4.3

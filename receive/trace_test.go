@@ -50,6 +50,21 @@ func TestLoopsWithMany(t *testing.T) { // G2, SS24
 	}
 }
 
+// The Solicitation field counts in any case and folding (RFC 3865 §2.5).
+func TestSolicits(t *testing.T) {
+	unwanted := []string{"org.example:ADV", "net.example:ADV:ADLT"}
+	for header, want := range map[string]string{
+		"Subject: x\r\n":                    "",
+		"Solicitation: org.example:ADV\r\n": "org.example:ADV",
+		"SOLICITATION: com.example:X,\r\n NET.example:adv:adlt , org.example:ADV\r\n": "net.example:ADV:ADLT",
+		"Solicitation: org.example:ADVERT\r\nX-Solicitation: org.example:ADV\r\n":     "",
+	} {
+		if got := solicits([]byte(header), unwanted); got != want {
+			t.Errorf("%q gives %q, want %q", header, got, want)
+		}
+	}
+}
+
 func FuzzLoops(f *testing.F) {
 	f.Add([]byte("Received: from a by b\r\nDelivered-To: x@y\r\n\r\n"))
 	lim := Limits{Received: 99, Own: 4}

@@ -3,6 +3,7 @@ package receive
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/postino-mail/postino"
@@ -160,13 +161,37 @@ func (t *transaction) Commit(ctx context.Context) (smtp.Accepted, error) {
 	return smtp.Accepted{ID: t.letter.ID.String()}, nil
 }
 
-// judge looks for loops in the header: SS24.
+// judge looks at the header: for loops (SS24), and for classes of solicitations
+// that are not wanted here (RFC 3865 §2.5).
 func (t *transaction) judge(ix *message.Index) error {
-	header := ix.Header()
-	if loops(header[min(t.received, len(header)):], t.s.b.opts.Hostname, &t.s.b.opts.Limits, t.goesTo) {
+	o, header := &t.s.b.opts, ix.Header()
+	header = header[min(t.received, len(header)):]
+	if loops(header, o.Hostname, &o.Limits, t.goesTo) {
 		return &smtp.Reply{Code: 554, Enhanced: "5.4.6", Text: "Mail loop: this message has been here before"}
 	}
+	if len(o.NoSoliciting) == 0 {
+		return nil
+	}
+	if class := solicits(header, o.NoSoliciting); class != "" {
+		return &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Not wanted here: SOLICIT=" + class}
+	}
 	return nil
+}
+
+// solicits returns the first class of the Solicitation field that is unwanted.
+func solicits(header []byte, unwanted []string) string {
+	value, ok := message.FirstField(header, "solicitation")
+	if !ok {
+		return ""
+	}
+	for word := range strings.SplitSeq(string(message.Unfold(value)), ",") {
+		for _, class := range unwanted {
+			if strings.EqualFold(strings.TrimSpace(word), class) {
+				return class
+			}
+		}
+	}
+	return ""
 }
 
 // goesTo walks the addresses that Delivered-To fields may name: of the mailboxes,
