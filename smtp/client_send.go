@@ -135,8 +135,9 @@ func (t *sending) run() error {
 		}
 		if err := t.write(t.join(t.buf[:0:smallEnvelope])); err != nil {
 			c.lost(err)
+		} else {
+			t.sent = true
 		}
-		t.sent = true
 		return t.small()
 	case small:
 		return t.small()
