@@ -26,6 +26,23 @@ func enhanced(s string) string {
 	return s[:n]
 }
 
+// Code returns the enhanced status code that s, a whole reply or words of our own,
+// begins with; of a reply only one that agrees with its number. Else nothing.
+func Code(s string) string {
+	s = strings.TrimSpace(s)
+	if e := enhanced(s); e != "" {
+		return e
+	}
+	number := replyCode(s)
+	if number == "" {
+		return ""
+	}
+	if e := enhanced(strings.TrimLeft(s[3:], " -")); e != "" && e[0] == number[0] {
+		return e
+	}
+	return ""
+}
+
 // reason names the text that tells in plain words what a status code means, by
 // the registry that RFC 5248 §2 set up: RFC 3463 §3 and its later entries.
 func reason(code string) string {
@@ -117,16 +134,12 @@ func replyReason(code string) string {
 // a code means: "The mailbox is full." It takes an enhanced status code, or a
 // whole reply that has or lacks one; without any code it returns nothing.
 func StatusText(code, lang string) string {
-	code = strings.TrimSpace(code)
-	if s := enhanced(code); s != "" {
+	if s := Code(code); s != "" {
 		return newSpeaker(lang).say("reason."+reason(s), nil)
 	}
-	reply := replyCode(code)
+	reply := replyCode(strings.TrimSpace(code))
 	if reply == "" {
 		return ""
-	}
-	if s := enhanced(strings.TrimLeft(code[3:], " -")); s != "" && s[0] == reply[0] {
-		return newSpeaker(lang).say("reason."+reason(s), nil)
 	}
 	return newSpeaker(lang).say("reason."+replyReason(reply), nil)
 }
@@ -138,7 +151,7 @@ func (r *DSNRcpt) why() string {
 	if strings.HasSuffix(s, ".0.0") && s[0] != '2' {
 		words := clean(r.Diagnostic, maxValue)
 		if code := replyCode(words); code != "" {
-			if e := enhanced(strings.TrimLeft(words[3:], " -")); e != "" && e[0] == code[0] {
+			if e := Code(words); e != "" {
 				return reason(e)
 			}
 			return replyReason(code)

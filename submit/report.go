@@ -65,19 +65,17 @@ func aboutRcpt(it *queue.Item, r *queue.Rcpt, action reports.Action) reports.DSN
 // status is the enhanced code of a report (RFC 3463): the one in the last reply
 // if its class fits the action, else one that says what is known.
 func status(r *queue.Rcpt, action reports.Action) string {
-	class, fallback := "5", "5.0.0"
+	fallback := "5.0.0"
 	switch {
 	case action == reports.Failed && r.Expired:
 		return "5.4.7" // RFC 3463 §3.5: delivery time expired
 	case action == reports.Delayed:
-		class, fallback = "4", "4.4.7"
+		fallback = "4.4.7"
 	case action != reports.Failed:
-		class, fallback = "2", "2.0.0"
+		fallback = "2.0.0"
 	}
-	for _, word := range strings.Fields(r.Reply)[:min(2, len(strings.Fields(r.Reply)))] {
-		if parts := strings.Split(word, "."); len(parts) == 3 && parts[0] == class {
-			return word
-		}
+	if code := reports.Code(r.Reply); code != "" && code[0] == fallback[0] {
+		return code
 	}
 	return fallback
 }
@@ -137,14 +135,11 @@ func (p *Post) send(ctx context.Context, d *reports.DSN, about *queue.Item) (*qu
 			l.Close()
 		}
 	}()
-	err := l.Rcpt(ctx, postino.Recipient{Address: d.To, Notify: postino.DSNNever}, 0)
-	switch postino.KindOf(err) {
-	case postino.NotFound, postino.Denied, postino.Full, postino.Invalid:
-		if err != nil {
+	if err := l.Rcpt(ctx, postino.Recipient{Address: d.To, Notify: postino.DSNNever}, 0); err != nil {
+		switch postino.KindOf(err) {
+		case postino.NotFound, postino.Denied, postino.Full, postino.Invalid:
 			return nil, "the sender cannot be reached: " + err.Error(), nil
 		}
-	}
-	if err != nil {
 		return nil, "", err
 	}
 	l.Open(d.Date)
