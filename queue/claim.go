@@ -125,11 +125,8 @@ func (q *Queue) handNew(items []*Item) {
 			q.noteStored(it)
 		}
 	}
-	low := q.roomy()
+	q.pokeIfRoomy()
 	q.mu.Unlock()
-	if low {
-		q.poke()
-	}
 }
 
 // noteStored makes scans find a Waiting or Parked item that leaves memory. The
@@ -169,17 +166,21 @@ func (q *Queue) roomy() bool {
 		(q.missed != 0 || !q.nextDue.After(time.Now())) && q.laneRoom.items <= l.Ready/2
 }
 
+// pokeIfRoomy wakes the keeper if there is something for it. The lock is held.
+func (q *Queue) pokeIfRoomy() {
+	if q.roomy() {
+		q.poke()
+	}
+}
+
 // unclaim forgets items. What they carry may be collected.
 func (q *Queue) unclaim(items ...*Item) {
 	q.mu.Lock()
 	for _, it := range items {
 		q.release(it)
 	}
-	low := q.roomy()
+	q.pokeIfRoomy()
 	q.mu.Unlock()
-	if low {
-		q.poke()
-	}
 }
 
 // release is unclaim under the lock.
@@ -245,9 +246,6 @@ func (q *Queue) pass(it *Item) {
 		q.release(it)
 		q.noteStored(it)
 	}
-	low := q.roomy()
+	q.pokeIfRoomy()
 	q.mu.Unlock()
-	if low {
-		q.poke()
-	}
 }

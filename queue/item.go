@@ -30,8 +30,12 @@ func (s State) String() string {
 	return "gone"
 }
 
-// Local is the transport of recipients whose mailbox is here.
-const Local = "local"
+// The transports by the names that items carry: Local serves recipients whose
+// mailbox is here, Relay those elsewhere.
+const (
+	Local = "local"
+	Relay = "relay"
+)
 
 // Item is one message on its way to recipients that share a transport and a
 // site. What has no word about it is set by who makes the item and constant

@@ -22,7 +22,7 @@ import (
 )
 
 // Name is the name of this transport in items of the queue.
-const Name = "relay"
+const Name = queue.Relay
 
 // Options says what a [Relay] works with. Hostname, DNS, Routes and Blobs are
 // needed.

@@ -158,7 +158,7 @@ func (l *Letter) message() (*queue.Message, error) {
 		l.Envelope.TLSOptional = tlsOptional(l.ix.Header())
 	}
 	for at, s := range l.sites {
-		it := item(relayed)
+		it := item(queue.Relay)
 		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, []byte(at.trace), s.rcpts
 		if at.trace != "" {
 			m.Events = append(m.Events, l.p.forwardEvent(it, now))

@@ -232,7 +232,7 @@ func (p *Post) Onward(ctx context.Context, it *queue.Item, rcpt int, to []direct
 	m := &queue.Message{}
 	for at, s := range l.sites {
 		m.Items = append(m.Items, &queue.Item{
-			Message: it.Message, Transport: relayed, Dest: at.dest, From: at.from, SMTPUTF8: it.SMTPUTF8, Body: it.Body, EnvID: it.EnvID, Ret: it.Ret,
+			Message: it.Message, Transport: queue.Relay, Dest: at.dest, From: at.from, SMTPUTF8: it.SMTPUTF8, Body: it.Body, EnvID: it.EnvID, Ret: it.Ret,
 			Terms: it.Terms, User: it.User, Blob: it.Blob, Size: it.Size, Received: it.Received, Prefix: append([]byte(at.trace), it.Prefix...), Rcpts: s.rcpts,
 		})
 	}
@@ -328,11 +328,8 @@ func (p *Post) Route(ctx context.Context, it *queue.Item) (transport, dest strin
 	if err != nil {
 		return "", "", err
 	}
-	return relayed, p.opts.Dest(route, rcpt.Address), nil
+	return queue.Relay, p.opts.Dest(route, rcpt.Address), nil
 }
-
-// relayed is the transport of what goes to other servers.
-const relayed = "relay"
 
 // room refuses a mailbox that has no quota left for size octets.
 func (l *Letter) room(ctx context.Context, account uint64, size int64) error {
