@@ -26,6 +26,6 @@
 // Limits: those of the engine and of submit; Limits for what is decided here.
 //
 // Standards: RFC 1985; RFC 2033; RFC 3865 §2.5, §2.6; RFC 4468 §3.3 (regular IMAP
-// URLs of RFC 5092); RFC 5321 §3.3, §3.6, §4.4, §6.3; RFC 3848; RFC 6409 §4.3, §6.1; RFC 6531
-// §3.7.3; RFC 6710 §4.1; RFC 7293 §3; RFC 8314 §4.3; RFC 9228.
+// URLs of RFC 5092); RFC 5321 §3.3, §3.6, §4.4, §6.3; RFC 3848; RFC 6409 §4.3,
+// §6.1; RFC 6531 §3.7.3; RFC 6710 §4.1; RFC 7293 §3; RFC 8314 §4.3; RFC 9228.
 package receive

@@ -25,9 +25,10 @@
 // The client: [NewClient] hears the greeting and what EHLO offers, [Client.StartTLS]
 // and [Client.Auth] ask again, and [Client.Send] carries out one transaction in
 // as few flights as the server allows: MAIL, all RCPT and DATA at once, or the
-// content by BDAT in chunks. Commands are made from typed values only; content leaves with
-// CRLF line ends and stuffed dots; every reply is kept word for word. What was
-// sent and not answered is said to be unknown.
+// content by BDAT in chunks. Commands are made from typed values only; content
+// leaves with CRLF line ends, and in DATA with stuffed dots; every reply that
+// decides something is kept word for word. What was sent and not answered is said
+// to be unknown.
 //
 // Extensions: PIPELINING, SIZE, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES, CHUNKING
 // and LIMITS are always there. The others are announced, and their parameters
