@@ -24,9 +24,9 @@ var (
 	store    = []string{"kv", "blob", "vfs"}
 	ground   = append([]string{"message", "dns", "story", "mailfile"}, store...)
 	knowHow  = []string{"mailauth", "tlspolicy", "sasl", "certs"}
-	engines  = []string{"smtp", "imap", "pop3", "jmap", "managesieve"}
+	engines  = []string{"smtp", "imap", "imap/imapclient", "pop3", "jmap", "managesieve"}
 	work     = []string{"queue", "mailbox", "directory", "sieve", "spam", "pec", "reports"}
-	desks    = []string{"receive", "deliver", "relay", "imapd", "jmapd", "httpd"}
+	desks    = []string{"receive", "deliver", "relay", "imapd", "pop3d", "jmapd", "httpd", "transfer"}
 	forWire  = join([]string{"message", "dns"}, knowHow)
 	forWork  = join(ground, knowHow)
 	forLedge = join(ground, knowHow, work)
@@ -60,11 +60,12 @@ var arrows = map[string][]string{
 	"certs":     {"dns"},
 
 	// Floor 2, engines: wire, no storage.
-	"smtp":        forWire,
-	"imap":        forWire,
-	"pop3":        forWire,
-	"jmap":        forWire,
-	"managesieve": forWire,
+	"smtp":            forWire,
+	"imap":            forWire,
+	"pop3":            forWire,
+	"imap/imapclient": join(forWire, []string{"imap"}), // for moving in from other servers
+	"jmap":            forWire,
+	"managesieve":     forWire,
 
 	// Floor 2, work: mail logic, no wire.
 	"queue":     forWork,
@@ -79,12 +80,14 @@ var arrows = map[string][]string{
 	"submit": forLedge,
 
 	// Floor 3, desks: where engines and work meet.
-	"receive": forDesks,
-	"deliver": forDesks,
-	"relay":   forDesks,
-	"imapd":   forDesks,
-	"jmapd":   forDesks,
-	"httpd":   join(forDesks, []string{"web"}),
+	"receive":  forDesks,
+	"deliver":  forDesks,
+	"relay":    forDesks,
+	"imapd":    forDesks,
+	"pop3d":    forDesks,
+	"jmapd":    forDesks,
+	"transfer": forDesks, // mail in and out: files, other servers
+	"httpd":    join(forDesks, []string{"web"}),
 
 	// Floor 4, wiring.
 	"config":      {},

@@ -37,7 +37,7 @@ func BenchmarkFetchFlags100k(b *testing.B) {
 		o.open()
 		w := FetchWriter{out: o}
 		for i := range uint32(100_000) {
-			w.Begin(i + 1)
+			w.Begin(i+1, i+1)
 			w.UID(i + 100)
 			if i%8 == 0 {
 				w.Flags(Seen, keywords)
@@ -63,7 +63,7 @@ func BenchmarkFetchEnvelope100k(b *testing.B) {
 		o.open()
 		w := FetchWriter{out: o}
 		for i := range uint32(100_000) {
-			w.Begin(i + 1)
+			w.Begin(i+1, i+1)
 			w.UID(i + 1)
 			w.Envelope(envelope)
 			w.BodyStructure(structure)
@@ -87,7 +87,7 @@ func BenchmarkFetchBody(b *testing.B) {
 	for b.Loop() {
 		w := FetchWriter{out: o}
 		body.Seek(0, io.SeekStart)
-		w.Begin(1)
+		w.Begin(1, 1)
 		w.UID(1)
 		w.Section(sec, body.Size(), body)
 		w.End()

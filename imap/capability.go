@@ -2,6 +2,29 @@ package imap
 
 import "strings"
 
+// loggedInCapabilities are announced after login, each by the RFC that defines it.
+var loggedInCapabilities = []string{
+	"LITERAL+",           // 7888
+	"ID",                 // 2971
+	"ENABLE",             // 5161
+	"IDLE",               // 2177
+	"NAMESPACE",          // 2342
+	"UIDPLUS",            // 4315
+	"MOVE",               // 6851
+	"UNSELECT",           // 3691
+	"CHILDREN",           // 3348
+	"LIST-EXTENDED",      // 5258
+	"LIST-STATUS",        // 5819
+	"SPECIAL-USE",        // 6154
+	"CREATE-SPECIAL-USE", // 6154
+	"ESEARCH",            // 4731
+	"SEARCHRES",          // 5182
+	"CONDSTORE",          // 7162
+	"BINARY",             // 3516
+	"MULTIAPPEND",        // 3502
+	"STATUS=SIZE",        // 8438
+}
+
 // capabilities prints what the server can do in this state: nothing that needs
 // login before it, LOGINDISABLED where a password would go in clear
 // (RFC 9051 §6.1.1), and of LITERAL+ and LITERAL- the one whose limits hold now
@@ -9,8 +32,10 @@ import "strings"
 func (c *conn) capabilities(o *output) {
 	o.str("CAPABILITY IMAP4rev1 IMAP4rev2")
 	if c.state != notAuthenticated {
-		o.str(" LITERAL+ ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS" +
-			" SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES CONDSTORE BINARY MULTIAPPEND STATUS=SIZE")
+		for _, name := range loggedInCapabilities {
+			o.str(" ")
+			o.str(name)
+		}
 		return
 	}
 	o.str(" LITERAL- SASL-IR ID ENABLE IDLE")

@@ -72,7 +72,7 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, lim: &s.lim, raw: nc, nc: nc, state: notAuthenticated, addr: addressKey(nc.RemoteAddr())}
-	c.info = ConnInfo{ID: s.nextID.Add(1), Remote: nc.RemoteAddr(), Local: nc.LocalAddr(), Secure: c.secure.Load}
+	c.info = ConnInfo{ID: s.nextID.Add(1), Remote: nc.RemoteAddr(), Local: nc.LocalAddr(), Secure: c.secure.Load, TLS: c.tlsState}
 	_, isTLS := nc.(*tls.Conn)
 	c.secure.Store(isTLS)
 	c.loginUntil = time.Now().Add(s.lim.LoginTime)
@@ -81,6 +81,16 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c.out = output{conn: nc, stall: s.lim.StallTime}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
+}
+
+// tlsState is ConnInfo.TLS.
+func (c *conn) tlsState() *tls.ConnectionState {
+	tc, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	s := tc.ConnectionState()
+	return &s
 }
 
 // Errors that end a connection with BYE and this text.

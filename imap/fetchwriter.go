@@ -18,8 +18,8 @@ type FetchWriter struct {
 	open   bool // within the parentheses, before the first item
 }
 
-// Begin begins the response of the message with this sequence number.
-func (w *FetchWriter) Begin(seq uint32) {
+// Begin begins the response of the message with this sequence number and UID.
+func (w *FetchWriter) Begin(seq, uid uint32) {
 	b := append(w.out.buf, "* "...)
 	b = strconv.AppendUint(b, uint64(seq), 10)
 	w.out.buf = append(b, " FETCH ("...)
@@ -77,6 +77,38 @@ func (w *FetchWriter) BodyStructure(b []byte) { w.rendered("BODYSTRUCTURE ", b) 
 
 func (w *FetchWriter) rendered(name string, b []byte) {
 	w.out.buf = append(w.item(name), b...)
+}
+
+// Preview prints the beginning of the text for people (RFC 8970), nil as NIL.
+func (w *FetchWriter) Preview(text []byte) {
+	b := w.item("PREVIEW ")
+	if text == nil {
+		w.out.buf = append(b, "NIL"...)
+		return
+	}
+	w.out.buf = wire.AppendString(b, string(text), w.out.rev2)
+}
+
+// SaveDate prints when the message came into the mailbox (RFC 8514 §4.2).
+func (w *FetchWriter) SaveDate(t time.Time) {
+	w.out.buf = wire.AppendDateTime(w.item("SAVEDATE "), t)
+}
+
+// EmailID and ThreadID print object ids (RFC 8474 §5).
+func (w *FetchWriter) EmailID(id string) { w.objectID("EMAILID (", id) }
+
+// ThreadID prints the thread's id.
+func (w *FetchWriter) ThreadID(id string) { w.objectID("THREADID (", id) }
+
+func (w *FetchWriter) objectID(name, id string) {
+	w.out.buf = append(append(w.item(name), id...), ')')
+}
+
+// Vanished tells which of the UIDs asked for were expunged (RFC 7162 §3.2.6). It
+// comes before the first Begin.
+func (w *FetchWriter) Vanished(uids []Range) {
+	u := UpdateWriter{out: w.out}
+	u.Vanished(uids, true)
 }
 
 // Section prints the content of a section: size octets of r, which are those

@@ -152,7 +152,7 @@ func TestIM5(t *testing.T) {
 	sec.label = sec.appendLabel(nil)
 	large := make([]byte, 20<<20)
 	for range 3 {
-		w.Begin(1)
+		w.Begin(1, 1)
 		w.SectionBytes(sec, large)
 		w.Section(sec, int64(len(large)), bytes.NewReader(large))
 		w.End()
@@ -164,7 +164,7 @@ func TestIM5(t *testing.T) {
 	if want := int64(6 * len(large)); o.conn.(*sink).n < want {
 		t.Errorf("IM5: wrote %d octets of %d", o.conn.(*sink).n, want)
 	}
-	w.Begin(1)
+	w.Begin(1, 1)
 	if err := w.Section(sec, 10, strings.NewReader("short")); err != io.ErrUnexpectedEOF || w.End() == nil {
 		t.Errorf("IM5: a body that ends early: %v", err)
 	}

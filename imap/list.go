@@ -177,7 +177,7 @@ func (c *conn) runList(req *listRequest) error {
 		}
 		// A mailbox that cannot be opened has no STATUS response (RFC 5819 §2).
 		if data, err := c.sess.Status(c.ctx, e.Name, req.status); err == nil {
-			c.printStatus(e.Name, req.status, data)
+			c.out.status(e.Name, req.status, data)
 		}
 	}
 	return nil

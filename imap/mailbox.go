@@ -102,8 +102,16 @@ func (c *conn) create() error {
 	if name == "INBOX" {
 		return &Error{Code: "ALREADYEXISTS", Text: "INBOX exists always"}
 	}
-	if err := c.sess.Create(c.ctx, req); err != nil {
+	data, err := c.sess.Create(c.ctx, req)
+	if err != nil {
 		return err
+	}
+	if data.MailboxID != "" {
+		c.setCode(func(o *output) {
+			o.str("MAILBOXID (")
+			o.str(data.MailboxID)
+			o.str(")")
+		})
 	}
 	c.oldName(name, given, strings.TrimSuffix(given, delimiter) != name)
 	return nil

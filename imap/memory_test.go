@@ -104,12 +104,13 @@ func (b *memBox) keywords() []string {
 }
 
 type memSession struct {
-	store *memStore
-	user  string
-	box   *memBox
-	ro    bool
-	known []memKnown // by sequence number
-	panic bool
+	Session // what this store does not have
+	store   *memStore
+	user    string
+	box     *memBox
+	ro      bool
+	known   []memKnown // by sequence number
+	panic   bool
 }
 
 type memKnown struct {
@@ -189,13 +190,13 @@ func (s *memSession) Status(_ context.Context, name string, _ StatusItem) (*Stat
 	return d, nil
 }
 
-func (s *memSession) Create(_ context.Context, req CreateRequest) error {
+func (s *memSession) Create(_ context.Context, req CreateRequest) (*CreateData, error) {
 	defer s.lock()()
 	if s.store.boxes[req.Mailbox] != nil {
-		return postino.E(postino.Conflict, "create mailbox", req.Mailbox, nil)
+		return nil, postino.E(postino.Conflict, "create mailbox", req.Mailbox, nil)
 	}
 	s.store.add(req.Mailbox, req.SpecialUse)
-	return nil
+	return &CreateData{}, nil
 }
 
 func (s *memSession) Delete(_ context.Context, name string) error {
@@ -376,7 +377,7 @@ func (s *memSession) Fetch(_ context.Context, w *FetchWriter, req FetchRequest) 
 	}
 	for i := range msgs {
 		m := &msgs[i]
-		w.Begin(kept[i])
+		w.Begin(kept[i], m.uid)
 		if req.Items&FetchUID != 0 {
 			w.UID(m.uid)
 		}

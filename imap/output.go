@@ -185,6 +185,21 @@ func (w *UpdateWriter) Recent(n uint32) {
 // less from here on (RFC 9051 §7.5.1). uid is the UID it had.
 func (w *UpdateWriter) Expunge(seq, uid uint32) { w.count(seq, " EXPUNGE\r\n") }
 
+// Vanished tells that UIDs are gone, earlier: before this session selected the
+// mailbox (RFC 7162 §3.2.10).
+func (w *UpdateWriter) Vanished(uids []Range, earlier bool) {
+	if len(uids) == 0 {
+		return
+	}
+	w.out.str("* VANISHED ")
+	if earlier {
+		w.out.str("(EARLIER) ")
+	}
+	w.out.ranges(uids)
+	w.out.str("\r\n")
+	w.out.flushFull()
+}
+
 func (w *UpdateWriter) count(n uint32, text string) {
 	w.out.str("* ")
 	w.out.num(n)

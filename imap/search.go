@@ -130,6 +130,7 @@ type SearchData struct {
 	minModSeq, maxModSeq, modSeq uint64
 
 	uid, wantAll, wantUIDs bool
+	scores                 []uint8
 }
 
 // NewSearchData begins the answer to req.
@@ -157,6 +158,9 @@ func (d *SearchData) Add(seq, uid uint32, modseq uint64) {
 		d.uids = AppendRange(d.uids, uid)
 	}
 }
+
+// Relevancy tells the score of the message added last, 1 to 100 (RFC 6203 §4).
+func (d *SearchData) Relevancy(score uint8) { d.scores = append(d.scores, score) }
 
 // save is what "$" becomes (RFC 9051 §6.4.4.1, table 4).
 func (d *SearchData) save(ret SearchReturn) (uids []Range) {

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 )
 
@@ -48,7 +49,7 @@ type Session interface {
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
 	// Status answers STATUS and the STATUS option of LIST.
 	Status(ctx context.Context, mailbox string, items StatusItem) (*StatusData, error)
-	Create(ctx context.Context, req CreateRequest) error
+	Create(ctx context.Context, req CreateRequest) (*CreateData, error)
 	Delete(ctx context.Context, mailbox string) error
 	// Rename renames a mailbox with what is below it; renaming INBOX moves its
 	// messages to a new mailbox (RFC 9051 §6.3.6).
@@ -58,12 +59,55 @@ type Session interface {
 	// Append begins an APPEND. It fails early, before the client is asked for
 	// octets, when the mailbox is missing (NotFound becomes TRYCREATE).
 	Append(ctx context.Context, req AppendRequest) (Appender, error)
+	// OpenURL opens what an IMAP URL names in the user's mailboxes: a message or a
+	// part of it (RFC 4469, RFC 5550). NotFound answers BADURL.
+	OpenURL(ctx context.Context, u *URL) (*URLData, error)
+
+	// ACL answers GETACL, MyRights MYRIGHTS and ListRights LISTRIGHTS (RFC 4314 §3).
+	ACL(ctx context.Context, mailbox string) ([]ACLEntry, error)
+	MyRights(ctx context.Context, mailbox string) (Rights, error)
+	ListRights(ctx context.Context, mailbox, identifier string) (*ListRightsData, error)
+	// SetACL changes the rights of an identifier; StoreReplace with none deletes
+	// the entry.
+	SetACL(ctx context.Context, mailbox, identifier string, op StoreOp, rights Rights) error
+
+	// QuotaRoots names the quota roots of a mailbox (GETQUOTAROOT), Quota tells one
+	// root's resources, SetQuota changes limits: resources that are not named lose
+	// theirs (RFC 9208 §4.1).
+	QuotaRoots(ctx context.Context, mailbox string) ([]string, error)
+	Quota(ctx context.Context, root string) ([]QuotaResource, error)
+	SetQuota(ctx context.Context, root string, limits []QuotaResource) error
+
+	// Metadata returns annotations of a mailbox, or of the server when the name is
+	// empty (RFC 5464 §4.2): the entries named and, down to depth levels below them
+	// (-1: all), what is under them. Entries without value are left out. Names are
+	// in lower case.
+	Metadata(ctx context.Context, mailbox string, entries []string, depth int) ([]Annotation, error)
+	// SetMetadata sets annotations in one commit; a nil value removes one.
+	SetMetadata(ctx context.Context, mailbox string, entries []Annotation) error
+
+	// SearchMailbox searches a mailbox that need not be the selected one, by UIDs
+	// (RFC 7377). "$" and sequence numbers do not occur in req.
+	SearchMailbox(ctx context.Context, mailbox string, req SearchRequest) (*SearchData, uint32, error)
+	// Notify says which changes of mailboxes Poll writes from now on, beside or
+	// instead of those of the selected one; nil goes back to that one alone (RFC
+	// 5465 §3). It answers with the mailboxes whose state the client wants to be
+	// told at once.
+	Notify(ctx context.Context, req *NotifyRequest) ([]string, error)
+
 	// Select opens a mailbox and makes it the selected one; the engine has called
 	// Unselect for the one before. After an error nothing is selected.
 	Select(ctx context.Context, req SelectRequest) (*SelectData, error)
 
 	// Selected.
 
+	// Resync tells what changed since the client was here last: w.Vanished with
+	// earlier set, then the flags of messages that changed (RFC 7162 §3.2.5). It
+	// follows a Select whose UIDVALIDITY is the one that the client knew.
+	Resync(ctx context.Context, w *UpdateWriter, q *QResync) error
+	// UID returns the UID of the message with a sequence number that the client
+	// knows, 0 when there is none.
+	UID(seq uint32) uint32
 	// Unselect forgets the selected mailbox and expunges nothing.
 	Unselect(ctx context.Context) error
 	// Fetch writes one response for each message of req.Set that it has and that
@@ -85,9 +129,13 @@ type Session interface {
 	// Expunge removes messages that have \Deleted, of those in uids when it is not
 	// nil. The client learns of it at the Poll that follows (not after CLOSE).
 	Expunge(ctx context.Context, uids *NumSet) (*ExpungeData, error)
-	// Search finds messages, in ascending order.
+	// Search finds messages and adds them in ascending order, or in the order of
+	// req.Sort.
 	Search(ctx context.Context, req SearchRequest) (*SearchData, error)
-	// Poll writes what happened to the selected mailbox since the last Poll and
+	// Thread finds messages and orders them in threads (RFC 5256 §3).
+	Thread(ctx context.Context, req ThreadRequest) ([]ThreadNode, error)
+	// Poll writes what happened to the selected mailbox since the last Poll, and
+	// what Notify asked for, and
 	// advances the client's picture. With expunge false sequence numbers must not
 	// change, so removals wait, and so does everything that cannot be told
 	// before them (RFC 9051 §7.5.1). The session's own flag changes that
@@ -122,4 +170,7 @@ type ConnInfo struct {
 	Remote, Local net.Addr
 	// Secure tells whether the connection is under TLS; it turns true by STARTTLS.
 	Secure func() bool
+	// TLS is the state of the TLS connection, nil in clear: its client certificate
+	// and channel bindings serve SASL.
+	TLS func() *tls.ConnectionState
 }

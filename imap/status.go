@@ -40,7 +40,7 @@ func (c *conn) status() error {
 	if err != nil {
 		return err
 	}
-	c.printStatus(name, items, data)
+	c.out.status(name, items, data)
 	return nil
 }
 
@@ -64,19 +64,19 @@ func (c *conn) statusItems() (items StatusItem, err error) {
 	return items, err
 }
 
-func (c *conn) printStatus(name string, items StatusItem, d *StatusData) {
-	c.out.str("* STATUS ")
-	c.out.mailbox(name)
+func (o *output) status(name string, items StatusItem, d *StatusData) {
+	o.str("* STATUS ")
+	o.mailbox(name)
 	sep := " ("
 	for _, s := range statusNames {
 		if items&s.item != 0 {
-			c.out.str(sep)
-			c.out.str(s.name)
-			c.out.str(" ")
-			c.out.modseq(s.get(d))
+			o.str(sep)
+			o.str(s.name)
+			o.str(" ")
+			o.modseq(s.get(d))
 			sep = " "
 		}
 	}
-	c.out.str(")\r\n")
-	c.out.flushFull()
+	o.str(")\r\n")
+	o.flushFull()
 }

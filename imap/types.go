@@ -37,7 +37,7 @@ type NumSet struct {
 // FetchItem is a set of FETCH data items that need no argument.
 type FetchItem uint16
 
-// The data items of RFC 9051 §6.4.5 and MODSEQ of RFC 7162 §3.1.5.
+// The data items of RFC 9051 §6.4.5, and of its extensions.
 const (
 	FetchUID FetchItem = 1 << iota
 	FetchFlags
@@ -47,6 +47,10 @@ const (
 	FetchBody          // BODY without extension data
 	FetchBodyStructure // BODYSTRUCTURE
 	FetchModSeq
+	FetchPreview  // RFC 8970
+	FetchSaveDate // RFC 8514
+	FetchEmailID  // RFC 8474
+	FetchThreadID // RFC 8474
 )
 
 // FetchRequest is FETCH or UID FETCH. FetchUID is set when the command was a UID
@@ -60,6 +64,34 @@ type FetchRequest struct {
 	// ChangedSince leaves out messages whose mod-sequence is not above it, 0 none
 	// (RFC 7162 §3.1.4.1).
 	ChangedSince uint64
+	// Vanished: the client wants w.Vanished of the UIDs in Set that were expunged
+	// after ChangedSince, before all else (RFC 7162 §3.2.6).
+	Vanished bool
+	// Partial, when set, leaves of the messages of Set only some (RFC 9394 §3.3).
+	Partial *Partial
+	// LazyPreview: previews may be left out, as NIL, where they cost much (RFC 8970 §3.1).
+	LazyPreview bool
+}
+
+// Partial is the window of results from the Lo-th to the Hi-th in ascending order;
+// negative numbers count from the end, -1 being the last (RFC 9394 §3.1). Both
+// have the same sign; they may stand in either order.
+type Partial struct{ Lo, Hi int64 }
+
+// Window returns the half-open run of indexes, of n results, that p names.
+func (p Partial) Window(n int) (lo, hi int) {
+	a, b := p.Lo, p.Hi
+	if a < 0 {
+		a, b = int64(n)+a+1, int64(n)+b+1
+	}
+	if a > b {
+		a, b = b, a
+	}
+	a, b = max(a, 1), min(b, int64(n))
+	if a > b {
+		return 0, 0
+	}
+	return int(a - 1), int(b)
 }
 
 // SectionText says which octets of a part a [Section] names.
@@ -107,30 +139,38 @@ type SearchOp uint8
 // from these: UNSEEN is Not(Flag Seen), NEW is And(Flag Recent, Not(Flag Seen)),
 // OLD is Not(Flag Recent).
 const (
-	SearchAll        SearchOp = iota
-	SearchAnd                 // all of Keys, of which there may be none
-	SearchOr                  // one of the two Keys
-	SearchNot                 // not the one in Keys
-	SearchSet                 // Set
-	SearchFlag                // Flag, one bit
-	SearchKeyword             // keyword Text, case-insensitive
-	SearchHeader              // header field Header contains Text; Text "" asks that it exists
-	SearchFrom                // Text in the From field's addresses and names, and so on
-	SearchTo                  //
-	SearchCc                  //
-	SearchBcc                 //
-	SearchSubject             //
-	SearchBody                // Text in the body
-	SearchText                // Text in header or body
-	SearchBefore              // internal date's day is before Date
-	SearchOn                  //
-	SearchSince               // on or after
-	SearchSentBefore          // Date: field, time and zone disregarded
-	SearchSentOn              //
-	SearchSentSince           //
-	SearchLarger              // Size
-	SearchSmaller             // Size
-	SearchModSeq              // mod-sequence at least ModSeq (RFC 7162 §3.1.5)
+	SearchAll         SearchOp = iota
+	SearchAnd                  // all of Keys, of which there may be none
+	SearchOr                   // one of the two Keys
+	SearchNot                  // not the one in Keys
+	SearchSet                  // Set
+	SearchFlag                 // Flag, one bit
+	SearchKeyword              // keyword Text, case-insensitive
+	SearchHeader               // header field Header contains Text; Text "" asks that it exists
+	SearchFrom                 // Text in the From field's addresses and names, and so on
+	SearchTo                   //
+	SearchCc                   //
+	SearchBcc                  //
+	SearchSubject              //
+	SearchBody                 // Text in the body
+	SearchText                 // Text in header or body
+	SearchBefore               // internal date's day is before Date
+	SearchOn                   //
+	SearchSince                // on or after
+	SearchSentBefore           // Date: field, time and zone disregarded
+	SearchSentOn               //
+	SearchSentSince            //
+	SearchLarger               // Size
+	SearchSmaller              // Size
+	SearchModSeq               // mod-sequence at least ModSeq (RFC 7162 §3.1.5)
+	SearchYounger              // internal date less than Size seconds ago (RFC 5032)
+	SearchOlder                // internal date Size seconds ago or more
+	SearchSavedBefore          // save date's day is before Date (RFC 8514 §4.3)
+	SearchSavedOn              //
+	SearchSavedSince           //
+	SearchEmailID              // EMAILID is Text (RFC 8474 §6)
+	SearchThreadID             // THREADID is Text
+	SearchFuzzy                // the one in Keys, with its texts taken loosely (RFC 6203)
 )
 
 // SearchKey is a node of the search tree; depth is at most Limits.Depth, so
@@ -150,7 +190,7 @@ type SearchKey struct {
 }
 
 // SearchReturn is the set of RETURN options (RFC 9051 §6.4.4).
-type SearchReturn uint8
+type SearchReturn uint16
 
 // The return options. A SEARCH without RETURN has ReturnAll.
 const (
@@ -159,11 +199,20 @@ const (
 	ReturnAll
 	ReturnCount
 	ReturnSave
+	ReturnPartial   // SearchRequest.Partial (RFC 9394)
+	ReturnUpdate    // tell of changes later (RFC 5267 §4.3)
+	ReturnContext   // a hint that the same search will come again (RFC 5267 §4.2)
+	ReturnRelevancy // scores (RFC 6203 §4)
 )
 
-// SearchRequest is SEARCH or UID SEARCH.
+// SearchRequest is SEARCH or SORT, with or without UID.
 type SearchRequest struct {
 	Key SearchKey
+	// Sort is the order of the results, most significant first; none: ascending.
+	Sort []SortKey
+	// Collation names the comparator of texts (RFC 5255 §4): empty for
+	// i;unicode-casemap, or "i;ascii-casemap", "i;octet".
+	Collation string
 	// Return tells what the client wants; a session may stop early when it is
 	// ReturnMin alone (with or without ReturnSave).
 	Return SearchReturn
@@ -171,6 +220,59 @@ type SearchRequest struct {
 	UID bool
 	// ModSeq: the key uses MODSEQ, so the answer carries mod-sequences.
 	ModSeq bool
+	// Partial is the window of ReturnPartial. The engine applies it; a session may
+	// add all messages.
+	Partial *Partial
+}
+
+// SortBy is one criterion of SORT.
+type SortBy uint8
+
+// The criteria of RFC 5256 §3, RFC 5957 and RFC 6203 §5.
+const (
+	SortArrival SortBy = iota
+	SortCc
+	SortDate
+	SortFrom
+	SortSize
+	SortSubject
+	SortTo
+	SortDisplayFrom
+	SortDisplayTo
+	SortRelevancy
+)
+
+// SortKey is a criterion and its direction.
+type SortKey struct {
+	By      SortBy
+	Reverse bool
+}
+
+// ThreadAlgorithm is how THREAD makes threads.
+type ThreadAlgorithm uint8
+
+// The algorithms of RFC 5256 §4, and REFS: by references alone, without joining
+// subjects, threads in the order of their latest message.
+const (
+	ThreadOrderedSubject ThreadAlgorithm = iota
+	ThreadReferences
+	ThreadRefs
+)
+
+// ThreadRequest is THREAD or UID THREAD.
+type ThreadRequest struct {
+	Algorithm ThreadAlgorithm
+	Key       SearchKey
+	Collation string
+	UID       bool
+}
+
+// ThreadNode is a message in a forest that is written out parent before children.
+type ThreadNode struct {
+	// Depth is 0 for the root of a thread; it grows by at most 1 from node to node.
+	Depth int
+	// Num is the sequence number or UID, 0 for a parent that is not there.
+	Num uint32
 }
 
 // StoreOp says what STORE does with the flags.
@@ -217,6 +319,12 @@ type ExpungeData struct {
 	HighestModSeq uint64
 }
 
+// CreateData answers a Create.
+type CreateData struct {
+	// MailboxID is the object id of the new mailbox (RFC 8474 §4.1).
+	MailboxID string
+}
+
 // CreateRequest is CREATE.
 type CreateRequest struct {
 	Mailbox string
@@ -224,8 +332,13 @@ type CreateRequest struct {
 	SpecialUse MailboxAttr
 }
 
-// AppendRequest is APPEND, of one or several messages (RFC 3502).
-type AppendRequest struct{ Mailbox string }
+// AppendRequest is APPEND, of one or several messages (RFC 3502), or REPLACE.
+type AppendRequest struct {
+	Mailbox string
+	// Replace, when set, names the one message of the selected mailbox that Commit
+	// expunges in the same step (RFC 8508). Message is called once then.
+	Replace *NumSet
+}
 
 // AppendMessage is what precedes the octets of one appended message.
 type AppendMessage struct {
@@ -267,6 +380,17 @@ type SelectRequest struct {
 	CondStore bool
 }
 
+// QResync is what a client knew of a mailbox (RFC 7162 §3.2.5).
+type QResync struct {
+	UIDValidity uint32
+	ModSeq      uint64
+	// Known are the UIDs that the client has; nil: all that there were.
+	Known []Range
+	// SeqMatch and UIDMatch are sequence numbers and the UIDs that they were (§3.2.5.2);
+	// both nil or of the same length.
+	SeqMatch, UIDMatch []Range
+}
+
 // SelectData describes the mailbox that was selected.
 type SelectData struct {
 	// Name is the mailbox's name, Attrs what LIST would say of it.
@@ -287,6 +411,8 @@ type SelectData struct {
 	// new keywords may be made. Both are ignored when ReadOnly.
 	Permanent   Flag
 	NewKeywords bool
+	// MailboxID is the object id of the mailbox (RFC 8474 §4.2).
+	MailboxID string
 }
 
 // MailboxAttr is a set of LIST attributes.
@@ -339,11 +465,113 @@ const (
 	StatusSize
 	StatusRecent
 	StatusHighestModSeq
+	StatusMailboxID      // RFC 8474 §4.3
+	StatusDeletedStorage // RFC 9208 §4.1.4: octets of messages with \Deleted
+	StatusAppendLimit    // RFC 7889 §5; the engine's own
 )
 
 // StatusData holds the values of the items that were asked for.
 type StatusData struct {
 	Messages, UIDNext, UIDValidity, Unseen, Deleted, Recent uint32
-	Size                                                    int64
+	Size, DeletedStorage                                    int64
 	HighestModSeq                                           uint64
+	MailboxID                                               string
+}
+
+// Rights is a set of rights in letters, in the order of RFC 4314 §2.1:
+// "lrswipkxtea". The obsolete c and d are the engine's to translate.
+type Rights string
+
+// ACLEntry is the rights of one identifier; one that begins with "-" takes
+// rights away.
+type ACLEntry struct {
+	Identifier string
+	Rights     Rights
+}
+
+// ListRightsData answers a ListRights: what an identifier always has, and the
+// groups of rights that are granted together.
+type ListRightsData struct {
+	Required Rights
+	Optional []Rights
+}
+
+// QuotaResource is a resource of a quota root (RFC 9208 §5): STORAGE in units of
+// 1024 octets, MESSAGE or MAILBOX.
+type QuotaResource struct {
+	Name         string
+	Usage, Limit int64
+}
+
+// Annotation is an entry of METADATA.
+type Annotation struct {
+	Name  string
+	Value []byte
+}
+
+// URL names a message or a part of one (RFC 5092 §6, RFC 5550 §3).
+type URL struct {
+	User, Host       string // empty in a relative URL
+	Mailbox          string
+	UIDValidity, UID uint32 // UIDValidity 0: not said
+	Section          Section
+}
+
+// URLData is what an IMAP URL led to.
+type URLData struct {
+	Size int64
+	io.ReaderAt
+	// Close gives it back; it may be nil.
+	Close func() error
+}
+
+// MailboxFilterKind says which mailboxes a [MailboxFilter] names.
+type MailboxFilterKind uint8
+
+// The filters of RFC 5465 §6 and RFC 7377 §2.2.
+const (
+	FilterSelected        MailboxFilterKind = iota
+	FilterSelectedDelayed                   // as FilterSelected, without EXPUNGE at any time
+	FilterInboxes                           // where new mail is delivered
+	FilterPersonal                          // the user's own namespace
+	FilterSubscribed
+	FilterSubtree    // Names and all below them
+	FilterSubtreeOne // Names and one level below them
+	FilterMailboxes  // Names
+)
+
+// MailboxFilter names mailboxes.
+type MailboxFilter struct {
+	Kind  MailboxFilterKind
+	Names []string
+}
+
+// NotifyEvent is a set of events of NOTIFY.
+type NotifyEvent uint8
+
+// The events of RFC 5465 §5.
+const (
+	EventMessageNew NotifyEvent = 1 << iota
+	EventMessageExpunge
+	EventFlagChange
+	EventAnnotationChange
+	EventMailboxName
+	EventSubscription
+	EventMailboxMetadata
+	EventServerMetadata
+)
+
+// NotifyGroup asks for events of mailboxes; no Events: none. Of several groups
+// that name a mailbox the first one holds.
+type NotifyGroup struct {
+	Filter MailboxFilter
+	Events NotifyEvent
+}
+
+// NotifyRequest is NOTIFY SET. The engine itself does what concerns the selected
+// mailbox; FilterSelected and FilterSelectedDelayed do not occur in Groups.
+type NotifyRequest struct {
+	Groups []NotifyGroup
+	// Status: the client wants the state of the mailboxes now (RFC 5465 §3.1).
+	Status bool
 }

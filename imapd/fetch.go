@@ -142,7 +142,7 @@ func (f *fetch) rows(ctx context.Context, sp span, gone *bool) error {
 
 // begin writes what the columns hold of the message at position i.
 func (f *fetch) begin(i int, r mailbox.Row) {
-	f.w.Begin(uint32(i + 1))
+	f.w.Begin(uint32(i+1), uint32(r.UID))
 	if f.req.Items&imap.FetchUID != 0 {
 		f.w.UID(uint32(r.UID))
 	}

@@ -68,15 +68,17 @@ func (s *session) Status(ctx context.Context, name string, _ imap.StatusItem) (*
 }
 
 // Create makes a mailbox with the special uses asked for (RFC 6154 §3).
-func (s *session) Create(ctx context.Context, req imap.CreateRequest) error {
+func (s *session) Create(ctx context.Context, req imap.CreateRequest) (*imap.CreateData, error) {
 	use := mailbox.UseNone
 	for _, p := range uses {
 		if req.SpecialUse&p.attr != 0 {
 			use |= p.use
 		}
 	}
-	_, err := s.acct.Create(ctx, req.Mailbox, use)
-	return err
+	if _, err := s.acct.Create(ctx, req.Mailbox, use); err != nil {
+		return nil, err
+	}
+	return &imap.CreateData{}, nil
 }
 
 // Delete removes a mailbox and its messages.
