@@ -67,6 +67,7 @@ type User struct {
 	Password string `json:",omitempty"` // only to add or change
 	Admin    bool   `json:",omitempty"`
 	Disabled bool   `json:",omitempty"`
+	Shared   bool   `json:",omitempty"`
 	// Quota, Used and Messages are octets and a count; 0 is no quota.
 	Quota, Used, Messages int64
 	Created               time.Time
@@ -133,7 +134,7 @@ func (s *Stores) addUser(ctx context.Context, u User) (None, error) {
 	if err != nil {
 		return None{}, err
 	}
-	n := directory.NewUser{Address: a, Name: u.Name, Password: u.Password, Quota: u.Quota, Disabled: u.Disabled}
+	n := directory.NewUser{Address: a, Name: u.Name, Password: u.Password, Quota: u.Quota, Disabled: u.Disabled, Shared: u.Shared}
 	if u.Admin {
 		n.Role = directory.RoleAdmin
 	}
@@ -152,7 +153,7 @@ func (s *Stores) listUsers(ctx context.Context, n Named) ([]User, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, User{Address: u.Address.String(), Name: u.Name, Admin: u.Role == directory.RoleAdmin, Disabled: u.Disabled,
+		out = append(out, User{Address: u.Address.String(), Name: u.Name, Admin: u.Role == directory.RoleAdmin, Disabled: u.Disabled, Shared: u.Shared,
 			Quota: usage.Limit.Bytes, Used: usage.Used.Bytes, Messages: usage.Used.Messages, Created: u.Created})
 	}
 	return out, nil

@@ -234,7 +234,7 @@ func findLogin(r kv.Reader, user string) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.user, l.denied = &u, u.Disabled || dom.Disabled
+	l.user, l.denied = &u, u.Disabled || u.Shared || dom.Disabled
 	return l, nil
 }
 

@@ -28,6 +28,11 @@ func TestAuthenticate(t *testing.T) { // AU2, AU5
 	ctx := t.Context()
 	addUser(t, d, NewUser{Address: addr("jörg@example.org"), Password: "pass wörd\u3000x"})
 	addUser(t, d, NewUser{Address: addr("off@example.org"), Password: "correct horse", Disabled: true})
+	shared := addUser(t, d, NewUser{Address: addr("shared@example.org"), Shared: true})
+	if _, err := d.AddUser(ctx, NewUser{Address: addr("other@example.org"), Shared: true, Password: "correct horse"}); !postino.Is(err, postino.Invalid) {
+		t.Error("a shared account with a password:", err)
+	}
+	ok(t, d.SetPassword(ctx, shared.Address, "correct horse")) // it opens nothing all the same
 	for _, c := range []struct{ user, password string }{
 		{"ana@example.org", "correct horse"},
 		{"ANA@Example.ORG", "correct horse"},
@@ -50,6 +55,7 @@ func TestAuthenticate(t *testing.T) { // AU2, AU5
 		{"ana@elsewhere.example", "correct horse"},
 		{"carl@example.org", "correct horse"},
 		{"off@example.org", "correct horse"},
+		{"shared@example.org", "correct horse"},
 		{"bob@example.org", ""}, // has no password at all
 		{"bob@example.org", "anything"},
 		{"", ""},

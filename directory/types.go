@@ -87,9 +87,15 @@ type User struct {
 	Role           Role
 	// Quota is in octets; 0 stands for the default of the mailbox room.
 	Quota int64
+	// MaxMessages and MaxMailboxes bound what the account may hold; 0 does not.
+	MaxMessages  int64 `json:",omitempty"`
+	MaxMailboxes int64 `json:",omitempty"`
 	// Disabled users cannot log in; their mail is still delivered.
 	Disabled bool
-	Created  time.Time
+	// Shared accounts belong to nobody: no one logs in as one, its mailboxes are
+	// used by those who have rights on them.
+	Shared  bool `json:",omitempty"`
+	Created time.Time
 	// Sends bound what the user submits; zero fields stand for Options.Sends.
 	Sends SendLimits `json:",omitzero"`
 }
@@ -113,6 +119,8 @@ type NewUser struct {
 	Role           Role
 	Quota          int64
 	Disabled       bool
+	// Shared accounts have no password.
+	Shared bool
 }
 
 // Alias is an address that leads to others.

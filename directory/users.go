@@ -36,6 +36,9 @@ func (d *Directory) AddUser(ctx context.Context, n NewUser) (User, error) {
 	if p, err := precis.UsernameCaseMapped.String(n.Address.Local); err != nil || p != fold(n.Address.Local) {
 		return User{}, postino.E(postino.Invalid, op, name(n.Address), errors.New("the local part cannot be used as a user name"))
 	}
+	if n.Shared && n.Password != "" {
+		return User{}, postino.E(postino.Invalid, op, name(n.Address), errors.New("nobody logs in as a shared account, so it has no password"))
+	}
 	hash := ""
 	if n.Password != "" {
 		password, err := newPassword(op, n.Password)
@@ -48,7 +51,7 @@ func (d *Directory) AddUser(ctx context.Context, n NewUser) (User, error) {
 	}
 	return d.addUser(ctx, op, record{Hash: hash, User: User{
 		Address: n.Address, Name: n.Name, Language: n.Language, Role: n.Role,
-		Quota: n.Quota, Disabled: n.Disabled, Created: time.Now().UTC().Truncate(time.Second),
+		Quota: n.Quota, Disabled: n.Disabled, Shared: n.Shared, Created: time.Now().UTC().Truncate(time.Second),
 	}})
 }
 
@@ -307,8 +310,8 @@ func checkUser(op string, u User) error {
 	if u.Role > RoleAdmin {
 		return invalid("no such role")
 	}
-	if u.Quota < 0 {
-		return invalid("the quota is negative")
+	if u.Quota < 0 || u.MaxMessages < 0 || u.MaxMailboxes < 0 {
+		return invalid("a quota is negative")
 	}
 	if u.Sends.Hour < NoSendLimit || u.Sends.Day < NoSendLimit {
 		return invalid("a limit of recipients is negative")

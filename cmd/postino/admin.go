@@ -216,9 +216,17 @@ type userAddCmd struct {
 	Name    string `help:"Display name."`
 	Admin   bool   `help:"The user is an administrator and gets postmaster's mail."`
 	Quota   size   `help:"Quota, as 10GiB; default none." placeholder:"SIZE"`
+	Shared  bool   `help:"A shared account: nobody logs in as it, others get rights on its mailboxes (postino acl)."`
 }
 
 func (c *userAddCmd) Run(e *env) error {
+	if c.Shared {
+		u := app.User{Address: c.Address, Name: c.Name, Quota: int64(c.Quota), Shared: true}
+		if err := c.call(e, "user.add", u, nil); err != nil {
+			return err
+		}
+		return said(e, "shared account %s added; give rights on it with: postino acl set %s INBOX WHO RIGHTS", c.Address, c.Address)
+	}
 	secret, err := c.password(e)
 	if err != nil {
 		return err
@@ -246,6 +254,9 @@ func (c *userListCmd) Run(e *env) error {
 			role := "user"
 			if u.Admin {
 				role = "admin"
+			}
+			if u.Shared {
+				role = "shared"
 			}
 			if u.Disabled {
 				role += ", disabled"
