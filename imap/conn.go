@@ -50,6 +50,7 @@ type conn struct {
 	mailbox    string  // the selected one
 	readOnly   bool    // and whether it may not be changed
 	saved      []Range // "$": UIDs
+	extras     *extras // nil until one is used
 	idling     atomic.Bool
 	changed    atomic.Bool // a Poll has something to write
 	loginUntil time.Time

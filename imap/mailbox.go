@@ -22,6 +22,11 @@ func (c *conn) spMailbox() (name, given string, err error) {
 	if err := c.p.SP(); err != nil {
 		return "", "", err
 	}
+	return c.mailboxName()
+}
+
+// mailboxName is spMailbox without the space.
+func (c *conn) mailboxName() (name, given string, err error) {
 	s, err := c.p.AString()
 	if err != nil {
 		return "", "", err
