@@ -20,6 +20,9 @@ var loggedInCapabilities = []string{
 	"ESEARCH",            // 4731
 	"SEARCHRES",          // 5182
 	"CONDSTORE",          // 7162
+	"QRESYNC",            // 7162
+	"UIDONLY",            // 9586
+	"UTF8=ACCEPT",        // 9755
 	"BINARY",             // 3516
 	"MULTIAPPEND",        // 3502
 	"STATUS=SIZE",        // 8438
@@ -61,54 +64,6 @@ func (c *conn) capability() error {
 	c.capabilities(&c.out)
 	c.out.str("\r\n")
 	return nil
-}
-
-// enable is ENABLE (RFC 9051 §6.3.1): what is unknown is ignored.
-func (c *conn) enable() error {
-	var rev2, condstore bool
-	for n := 0; n == 0 || c.p.Peek() != 0; n++ {
-		if err := c.p.SP(); err != nil {
-			return err
-		}
-		name, err := c.p.Atom()
-		if err != nil {
-			return err
-		}
-		rev2 = rev2 || equalFold(name, "IMAP4rev2")
-		condstore = condstore || equalFold(name, "CONDSTORE")
-	}
-	c.out.str("* ENABLED")
-	if rev2 {
-		c.out.str(" IMAP4rev2")
-	}
-	if condstore {
-		c.out.str(" CONDSTORE")
-	}
-	c.out.str("\r\n")
-	c.out.rev2 = c.out.rev2 || rev2
-	if condstore {
-		c.enableCondStore()
-	}
-	return nil
-}
-
-// enableCondStore notes that the client knows mod-sequences. When a mailbox is
-// selected already it is told where it stands (RFC 7162 §3.1).
-func (c *conn) enableCondStore() {
-	if c.out.condstore {
-		return
-	}
-	c.out.condstore = true
-	if c.state != selected {
-		return
-	}
-	st, err := c.sess.Status(c.ctx, c.mailbox, StatusHighestModSeq)
-	if err != nil {
-		return // the mailbox is gone; the poll that follows says so
-	}
-	c.out.str("* OK [HIGHESTMODSEQ ")
-	c.out.modseq(st.HighestModSeq)
-	c.out.str("] Mod-sequences enabled\r\n")
 }
 
 // noop is NOOP, and CHECK of RFC 3501 §6.4.1: what is stored is on stable

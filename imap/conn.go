@@ -64,6 +64,7 @@ type conn struct {
 	cmd      *command
 	name     string // of the command, "UID FETCH"
 	uid      bool   // within UID
+	seqs     bool   // a search within UID has sequence numbers
 	code     []byte // response code of the tagged OK, with brackets and space
 	noPoll   bool   // the tagged reply follows at once
 	literals int    // read so far
@@ -356,7 +357,7 @@ func (c *conn) stepCommand() {
 		c.code = nil
 	}
 	defer c.p.Reset(nil) // it must not keep the buffer of a long line
-	c.cmd, c.name, c.uid, c.noPoll = nil, "", false, false
+	c.cmd, c.name, c.uid, c.seqs, c.noPoll = nil, "", false, false, false
 	line, err := c.line()
 	if err != nil {
 		return
@@ -395,6 +396,11 @@ func (c *conn) run() error {
 	c.cmd, c.name = cmd, cmd.name
 	if cmd.states&c.state == 0 {
 		return c.wrongState(cmd)
+	}
+	if _, both := uidNames[cmd.name]; both && cmd.name != "EXPUNGE" {
+		if err := c.messageNumbers(); err != nil { // RFC 9586 §3.2, §3.8
+			return err
+		}
 	}
 	c.srv.observe.commands.Inc()
 	return cmd.run(c)

@@ -35,6 +35,9 @@ func (c *conn) move() error {
 		copyUID(&c.out, data)
 		c.out.str("] Moved\r\n")
 	}
+	if data.HighestModSeq > 0 {
+		c.highestModSeq(data.HighestModSeq) // RFC 6851 §4.4, RFC 7162 §3.2.9
+	}
 	return nil
 }
 
@@ -73,11 +76,20 @@ func (c *conn) expunge() error {
 		return errReadOnly
 	}
 	data, err := c.sess.Expunge(c.ctx, uids)
-	if err == nil && data.HighestModSeq > 0 && c.out.condstore {
-		c.setCode(func(o *output) { // RFC 7162 §3.2.7
-			o.str("HIGHESTMODSEQ ")
-			o.modseq(data.HighestModSeq)
-		})
+	if err == nil && data.HighestModSeq > 0 {
+		c.highestModSeq(data.HighestModSeq)
 	}
 	return err
+}
+
+// highestModSeq makes the tagged OK tell the mod-sequence after an expunge, which
+// clients of QRESYNC need (RFC 7162 §3.2.7).
+func (c *conn) highestModSeq(n uint64) {
+	if !c.out.condstore {
+		return
+	}
+	c.setCode(func(o *output) {
+		o.str("HIGHESTMODSEQ ")
+		o.modseq(n)
+	})
 }

@@ -459,7 +459,7 @@ func TestDialogues(t *testing.T) {
 			C: g FETCH 1 ()
 			S: g BAD Expected a data item
 			C: h FETCH 1 FLAGS (VANISHED)
-			S: h BAD Unknown modifier`},
+			S: h BAD VANISHED needs UID FETCH and ENABLE QRESYNC`},
 		{name: "store", script: `
 			C: s SELECT INBOX
 			S~ .*
@@ -495,7 +495,7 @@ func TestDialogues(t *testing.T) {
 			C: h STORE 3 LABELS (a)
 			S: h BAD Expected FLAGS
 			C: i FETCH 1 BODY[TEXT]
-			S: * 1 FETCH (FLAGS (\Seen \Answered \Draft) MODSEQ (12) BODY[TEXT] {12}
+			S: * 1 FETCH (UID 1 FLAGS (\Seen \Answered \Draft) MODSEQ (12) BODY[TEXT] {12}
 			S: first body
 			S: )
 			S: i OK FETCH completed`},

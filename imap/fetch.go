@@ -53,24 +53,44 @@ func (c *conn) fetch() error {
 	if req.Items&FetchModSeq != 0 {
 		c.enableCondStore()
 	}
+	if req.MarkSeen && c.out.condstore { // RFC 7162 §3.2.4: what \Seen changes tells its UID
+		req.Items |= FetchUID
+	}
 	w := FetchWriter{out: &c.out, modseq: req.Items&FetchModSeq != 0}
 	return c.sess.Fetch(c.ctx, &w, req)
 }
 
-// fetchModifiers reads "(CHANGEDSINCE n)" (RFC 7162 §3.1.4.1).
+// fetchModifiers reads "(CHANGEDSINCE n)" (RFC 7162 §3.1.4.1), for UID FETCH also with
+// VANISHED (§3.2.6).
 func (c *conn) fetchModifiers(req *FetchRequest) error {
-	return c.parenthesised(func() error {
+	err := c.parenthesised(func() error {
 		label, err := c.p.Label()
-		if err != nil || string(label) != "CHANGEDSINCE" {
-			return syntax("Unknown modifier")
-		}
-		if err := c.p.SP(); err != nil {
+		if err != nil {
 			return err
 		}
-		req.ChangedSince, err = c.p.Number(1<<63 - 1)
-		req.Items |= FetchModSeq
+		switch string(label) {
+		case "CHANGEDSINCE":
+			if err := c.p.SP(); err != nil {
+				return err
+			}
+			req.Items |= FetchModSeq
+			if req.ChangedSince, err = c.p.Number(1<<63 - 1); err == nil && req.ChangedSince == 0 {
+				err = syntax("Number out of range")
+			}
+		case "VANISHED":
+			req.Vanished = true
+			if !c.uid || !c.out.qresync {
+				err = syntax("VANISHED needs UID FETCH and ENABLE QRESYNC")
+			}
+		default:
+			err = syntax("Unknown modifier")
+		}
 		return err
 	})
+	if err == nil && req.Vanished && req.ChangedSince == 0 {
+		err = syntax("VANISHED needs CHANGEDSINCE")
+	}
+	return err
 }
 
 // fetchItem reads one data item, or a macro where it stands alone.

@@ -21,8 +21,13 @@ type FetchWriter struct {
 // Begin begins the response of the message with this sequence number and UID.
 func (w *FetchWriter) Begin(seq, uid uint32) {
 	b := append(w.out.buf, "* "...)
-	b = strconv.AppendUint(b, uint64(seq), 10)
-	w.out.buf = append(b, " FETCH ("...)
+	if w.out.uidOnly { // RFC 9586 §3.3
+		b = strconv.AppendUint(b, uint64(uid), 10)
+		w.out.buf = append(b, " UIDFETCH ("...)
+	} else {
+		b = strconv.AppendUint(b, uint64(seq), 10)
+		w.out.buf = append(b, " FETCH ("...)
+	}
 	w.open = true
 }
 
@@ -86,7 +91,7 @@ func (w *FetchWriter) Preview(text []byte) {
 		w.out.buf = append(b, "NIL"...)
 		return
 	}
-	w.out.buf = wire.AppendString(b, string(text), w.out.rev2)
+	w.out.buf = wire.AppendString(b, string(text), w.out.unicode())
 }
 
 // SaveDate prints when the message came into the mailbox (RFC 8514 §4.2).

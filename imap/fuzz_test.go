@@ -88,6 +88,8 @@ func FuzzSessionAfterLogin(f *testing.F) {
 		"a CREATE &AOk-/b (USE (\\Sent))\r\nb RENAME &AOk-/b c\r\nc DELETE c\r\nd SUBSCRIBE c\r\n",
 		"a ENABLE IMAP4rev2 CONDSTORE\r\nb EXAMINE \"Caf\xc3\xa9\"\r\nc LIST \"\" *\r\n",
 		"a IDLE\r\nDONE\r\nb NAMESPACE\r\nc CHECK\r\nd UNSELECT\r\n",
+		"a ENABLE QRESYNC UTF8=ACCEPT\r\nb SELECT INBOX (QRESYNC (101 1 1:3 (1:2 1:2)))\r\nc UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)\r\nd EXPUNGE\r\n",
+		"a ENABLE UIDONLY\r\nb UID FETCH 1:* BODY[]\r\nc UID STORE 2 +FLAGS \\Seen\r\nd UID SEARCH 1\r\ne EXPUNGE\r\n",
 	} {
 		f.Add(s)
 	}

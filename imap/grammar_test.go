@@ -262,7 +262,9 @@ func (g *grammar) code() {
 		g.list(func() { g.astring() })
 	case "READ-ONLY", "READ-WRITE", "CLOSED", "TRYCREATE", "NONEXISTENT", "ALREADYEXISTS", "CANNOT", "NOPERM",
 		"AUTHENTICATIONFAILED", "PRIVACYREQUIRED", "SERVERBUG", "UNAVAILABLE", "OVERQUOTA", "LIMIT", "TOOBIG",
-		"USEATTR", "HASCHILDREN", "EXPUNGEISSUED", "CORRUPTION":
+		"USEATTR", "HASCHILDREN", "EXPUNGEISSUED", "CORRUPTION",
+		"UIDREQUIRED", "COMPRESSIONACTIVE", "NOTIFICATIONOVERFLOW", "BADCOMPARATOR", "AUTHORIZATIONFAILED", "EXPIRED", "CONTACTADMIN",
+		"INUSE", "CLIENTBUG":
 	default:
 		g.fail("unknown response code " + w)
 	}
@@ -323,6 +325,17 @@ func (g *grammar) untagged() {
 		}
 	case "ESEARCH":
 		g.esearch()
+	case "VANISHED":
+		g.sp()
+		if earlier := g.try("(EARLIER) "); !earlier && g.messages >= 0 {
+			start := g.pos
+			g.set()
+			if g.messages -= g.count(start); g.messages < 0 {
+				g.fail("VANISHED of more than there are")
+			}
+			break
+		}
+		g.set()
 	case "NAMESPACE":
 		for range 3 {
 			g.sp()
@@ -394,6 +407,15 @@ func (g *grammar) esearch() {
 	}
 }
 
+// count is how many numbers the set has that was read since start.
+func (g *grammar) count(start int) (n int) {
+	ranges, _ := parseRanges(g.b[start:g.pos], 1<<20)
+	for _, r := range ranges {
+		n += int(r.Stop-r.Start) + 1
+	}
+	return n
+}
+
 func (g *grammar) message() {
 	n := int(g.number())
 	g.sp()
@@ -416,6 +438,11 @@ func (g *grammar) message() {
 	case "FETCH":
 		if n < 1 || g.messages >= 0 && n > g.messages {
 			g.fail("FETCH of no message")
+		}
+		fallthrough
+	case "UIDFETCH":
+		if n < 1 {
+			g.fail("UIDFETCH of no message")
 		}
 		g.sp()
 		if g.peek() == '(' && g.pos+1 < len(g.b) && g.b[g.pos+1] == ')' {

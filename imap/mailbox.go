@@ -42,10 +42,10 @@ func (c *conn) mailboxName() (name, given string, err error) {
 }
 
 // decodeName takes a name or pattern from the wire: UTF-8 of clients that enabled
-// IMAP4rev2, modified UTF-7 of others (RFC 3501 §5.1.3). What cannot be modified UTF-7
+// IMAP4rev2 or UTF8=ACCEPT, modified UTF-7 of others (RFC 3501 §5.1.3). What cannot be modified UTF-7
 // is taken for UTF-8: some clients send that as soon as IMAP4rev2 is announced.
 func (c *conn) decodeName(s string) (string, error) {
-	if c.out.rev2 || strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) {
+	if c.out.unicode() || strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		if !utf8.ValidString(s) {
 			return "", syntax("Mailbox name is not UTF-8")
 		}

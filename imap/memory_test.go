@@ -34,6 +34,7 @@ type memBox struct {
 	attrs    MailboxAttr
 	msgs     []*memMsg
 	watchers map[*memSession]func()
+	gone     []memKnown // what was expunged, and when
 }
 
 type memMsg struct {
@@ -346,6 +347,9 @@ func (s *memSession) Fetch(_ context.Context, w *FetchWriter, req FetchRequest) 
 	if s.panic {
 		panic("asked for")
 	}
+	if req.Vanished {
+		w.Vanished(s.vanished(req.Set, req.ChangedSince))
+	}
 	unlock := s.lock()
 	seqs, err := s.resolve(req.Set)
 	var msgs []memMsg // a page: copied, then written without the lock
@@ -533,11 +537,15 @@ func (s *memSession) transfer(set NumSet, to string, move bool) (*CopyData, erro
 	}
 	dst.notify()
 	s.box.notify()
+	if move && len(d.Source) > 0 {
+		d.HighestModSeq = s.box.modseq
+	}
 	return d, nil
 }
 
 func (b *memBox) remove(uid uint32) {
 	b.modseq++
+	b.gone = append(b.gone, memKnown{uid, b.modseq})
 	b.msgs = slices.DeleteFunc(b.msgs, func(m *memMsg) bool { return m.uid == uid })
 }
 

@@ -34,8 +34,14 @@ type output struct {
 	err   error
 
 	// What the client enabled decides how responses look.
-	rev2, condstore bool
+	rev2, condstore, qresync, utf8, uidOnly bool
+
+	exists uint32 // how many messages the client knows of
 }
+
+// unicode tells whether UTF-8 may be sent in quoted strings and mailbox names
+// (RFC 9051 §5.1, RFC 9755 §3).
+func (o *output) unicode() bool { return o.rev2 || o.utf8 }
 
 // open makes sure that there is a buffer to append to.
 func (o *output) open() {
@@ -88,12 +94,12 @@ func (o *output) num(n uint32)     { o.buf = strconv.AppendUint(o.buf, uint64(n)
 func (o *output) num64(n int64)    { o.buf = strconv.AppendInt(o.buf, n, 10) }
 func (o *output) modseq(n uint64)  { o.buf = strconv.AppendUint(o.buf, n, 10) }
 func (o *output) ranges(r []Range) { o.buf = appendRanges(o.buf, r) }
-func (o *output) string(s string)  { o.buf = wire.AppendString(o.buf, s, o.rev2) }
+func (o *output) string(s string)  { o.buf = wire.AppendString(o.buf, s, o.unicode()) }
 
-// mailbox prints a mailbox name: UTF-8 for clients of IMAP4rev2, modified UTF-7
-// for others (RFC 9051 §5.1, RFC 3501 §5.1.3).
+// mailbox prints a mailbox name: UTF-8 for clients of IMAP4rev2 or UTF8=ACCEPT,
+// modified UTF-7 for others (RFC 9051 §5.1, RFC 3501 §5.1.3).
 func (o *output) mailbox(name string) {
-	if o.rev2 {
+	if o.unicode() {
 		o.string(name)
 		return
 	}
@@ -169,10 +175,14 @@ type UpdateWriter struct {
 	uid      bool // within a UID command: FETCH responses name the UID
 	silent   bool // STORE with .SILENT
 	readOnly bool
+	vanished []Range // expunged, not yet told; see gone
 }
 
 // Exists tells how many messages there are now; it never shrinks (RFC 9051 §7.4.1).
-func (w *UpdateWriter) Exists(n uint32) { w.count(n, " EXISTS\r\n") }
+func (w *UpdateWriter) Exists(n uint32) {
+	w.count(n, " EXISTS\r\n")
+	w.out.exists = n
+}
 
 // Recent tells how many are \Recent, to clients that know of it (RFC 3501 §7.3.2).
 func (w *UpdateWriter) Recent(n uint32) {
@@ -183,12 +193,19 @@ func (w *UpdateWriter) Recent(n uint32) {
 
 // Expunge tells that a message is gone: the sequence numbers above seq count one
 // less from here on (RFC 9051 §7.5.1). uid is the UID it had.
-func (w *UpdateWriter) Expunge(seq, uid uint32) { w.count(seq, " EXPUNGE\r\n") }
+func (w *UpdateWriter) Expunge(seq, uid uint32) {
+	w.out.exists--
+	if w.out.qresync || w.out.uidOnly { // RFC 7162 §3.2.10, RFC 9586 §3.6
+		w.gone(uid)
+		return
+	}
+	w.count(seq, " EXPUNGE\r\n")
+}
 
 // Vanished tells that UIDs are gone, earlier: before this session selected the
 // mailbox (RFC 7162 §3.2.10).
 func (w *UpdateWriter) Vanished(uids []Range, earlier bool) {
-	if len(uids) == 0 {
+	if w.settle(); len(uids) == 0 {
 		return
 	}
 	w.out.str("* VANISHED ")
@@ -201,6 +218,7 @@ func (w *UpdateWriter) Vanished(uids []Range, earlier bool) {
 }
 
 func (w *UpdateWriter) count(n uint32, text string) {
+	w.settle()
 	w.out.str("* ")
 	w.out.num(n)
 	w.out.str(text)
@@ -211,14 +229,20 @@ func (w *UpdateWriter) count(n uint32, text string) {
 // that know of it (RFC 7162 §3.1), the UID where it helps (RFC 9051 §7.5.2).
 func (w *UpdateWriter) Flags(seq, uid uint32, modseq uint64, f Flag, keywords []string) {
 	o := w.out
+	w.settle()
 	if w.silent && !o.condstore {
 		return
 	}
 	o.str("* ")
-	o.num(seq)
-	o.str(" FETCH (")
 	space := ""
-	if w.uid || o.rev2 || o.condstore {
+	if o.uidOnly { // RFC 9586 §3.6
+		o.num(uid)
+		o.str(" UIDFETCH (")
+	} else {
+		o.num(seq)
+		o.str(" FETCH (")
+	}
+	if (w.uid || o.rev2 || o.condstore) && !o.uidOnly {
 		o.str("UID ")
 		o.num(uid)
 		space = " "
@@ -242,6 +266,7 @@ func (w *UpdateWriter) Flags(seq, uid uint32, modseq uint64, f Flag, keywords []
 // MailboxFlags tells that the mailbox has other keywords than before
 // (RFC 9051 §7.3.5 and §7.1 PERMANENTFLAGS). The arguments are as in [SelectData].
 func (w *UpdateWriter) MailboxFlags(keywords []string, permanent Flag, newKeywords bool) {
+	w.settle()
 	w.out.mailboxFlags(keywords, permanent, newKeywords, w.readOnly)
 }
 

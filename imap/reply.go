@@ -34,7 +34,9 @@ func (c *conn) finish(err error) {
 // are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1).
 func (c *conn) poll() {
 	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly}
-	if err := c.sess.Poll(c.ctx, &w, c.uid || !c.cmd.numbered); err != nil {
+	err := c.sess.Poll(c.ctx, &w, c.uid && !c.seqs || !c.cmd.numbered)
+	w.settle()
+	if err != nil {
 		if replyFor(err).Code == "SERVERBUG" {
 			c.srv.observe.internalError(c, "poll", err)
 		}

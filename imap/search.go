@@ -58,6 +58,9 @@ func (c *conn) searchArguments(req *SearchRequest) (extended bool, err error) {
 		}
 	}
 	if c.word("CHARSET") {
+		if c.out.utf8 {
+			return extended, syntax("CHARSET after ENABLE UTF8=ACCEPT") // RFC 9755 §3
+		}
 		if err := c.p.SP(); err != nil {
 			return extended, err
 		}

@@ -109,9 +109,17 @@ func (p *searchParser) key() (k SearchKey, open bool, err error) {
 	case c == '(':
 		p.p.Advance(1)
 		return k, true, p.push(SearchAnd, true)
-	case c == '*' || c == '$' || '0' <= c && c <= '9':
+	case c == '$':
 		k.Op = SearchSet
 		k.Set, err = p.numSet()
+		return k, false, err
+	case c == '*' || '0' <= c && c <= '9':
+		if err := p.messageNumbers(); err != nil { // RFC 9586 §3.5
+			return k, false, err
+		}
+		k.Op, p.seqs = SearchSet, true
+		k.Set, err = p.numSet()
+		k.Set.UID = false // within UID SEARCH too (RFC 9051 §6.4.9)
 		return k, false, err
 	}
 	label, err := p.p.Label()

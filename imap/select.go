@@ -11,13 +11,20 @@ func (c *conn) open(readOnly bool) error {
 	if err != nil {
 		return err
 	}
+	var condstore bool
+	var q *QResync
 	if c.p.Try(' ') {
 		err := c.parenthesised(func() error {
 			label, err := c.p.Label()
-			if err == nil && string(label) != "CONDSTORE" { // RFC 7162 §3.1.8
+			switch {
+			case err != nil:
+			case string(label) == "CONDSTORE": // RFC 7162 §3.1.8
+				condstore = true
+			case string(label) == "QRESYNC":
+				q, err = c.qresync()
+			default:
 				err = syntax("Unknown parameter")
 			}
-			c.out.condstore = c.out.condstore || err == nil
 			return err
 		})
 		if err != nil {
@@ -27,6 +34,7 @@ func (c *conn) open(readOnly bool) error {
 	if err := c.end(); err != nil {
 		return err
 	}
+	c.out.condstore = c.out.condstore || condstore
 	// What was selected is closed even if the new one cannot be opened.
 	if c.state == selected {
 		if err := c.leaveMailbox(); err != nil {
@@ -40,6 +48,10 @@ func (c *conn) open(readOnly bool) error {
 	}
 	c.state, c.mailbox, c.readOnly, c.noPoll = selected, name, readOnly || data.ReadOnly, true
 	c.printSelect(data)
+	if err := c.resync(q, data); err != nil {
+		c.leaveMailbox()
+		return err
+	}
 	c.code = append(c.code[:0], "[READ-WRITE] "...)
 	if c.readOnly {
 		c.code = append(c.code[:0], "[READ-ONLY] "...)

@@ -311,6 +311,8 @@ type StoreData struct {
 type CopyData struct {
 	UIDValidity  uint32
 	Source, Dest []Range
+	// HighestModSeq of the selected mailbox after a Move; 0 when nothing was moved.
+	HighestModSeq uint64
 }
 
 // ExpungeData answers an Expunge.
@@ -386,8 +388,8 @@ type QResync struct {
 	ModSeq      uint64
 	// Known are the UIDs that the client has; nil: all that there were.
 	Known []Range
-	// SeqMatch and UIDMatch are sequence numbers and the UIDs that they were (§3.2.5.2);
-	// both nil or of the same length.
+	// SeqMatch and UIDMatch are sequence numbers and the UIDs that they were (§3.2.5.2):
+	// ascending, and ranges at the same place are equally long.
 	SeqMatch, UIDMatch []Range
 }
 

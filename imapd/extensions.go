@@ -44,10 +44,6 @@ func (s *session) SearchMailbox(ctx context.Context, mailbox string, req imap.Se
 func (s *session) Notify(ctx context.Context, req *imap.NotifyRequest) ([]string, error) {
 	return nil, errLater
 }
-func (s *session) Resync(ctx context.Context, w *imap.UpdateWriter, q *imap.QResync) error {
-	return errLater
-}
-func (s *session) UID(seq uint32) uint32 { return 0 }
 func (s *session) Thread(ctx context.Context, req imap.ThreadRequest) ([]imap.ThreadNode, error) {
 	return nil, errLater
 }

@@ -29,6 +29,11 @@ func (s *session) Fetch(ctx context.Context, w *imap.FetchWriter, req imap.Fetch
 	if err != nil {
 		return err
 	}
+	if req.Vanished {
+		if err := s.fetchVanished(ctx, w, &req); err != nil {
+			return err
+		}
+	}
 	f := &fetch{s: s, w: w, req: req, want: wants(&req)}
 	if req.MarkSeen && !s.sel.readOnly {
 		if err := f.markSeen(ctx, spans); err != nil {

@@ -275,7 +275,11 @@ func (s *session) transfer(ctx context.Context, set imap.NumSet, to string,
 	if err != nil {
 		return nil, err
 	}
-	return &imap.CopyData{UIDValidity: res.UIDValidity, Source: wireRanges(res.Source), Dest: wireRanges(res.Dest)}, nil
+	d := &imap.CopyData{UIDValidity: res.UIDValidity, Source: wireRanges(res.Source), Dest: wireRanges(res.Dest)}
+	if res.Snapshot != nil && len(d.Source) > 0 {
+		d.HighestModSeq = uint64(res.Snapshot.Status().HighestModSeq)
+	}
+	return d, nil
 }
 
 // Expunge removes messages with \Deleted. Without uids only those go that the
