@@ -59,7 +59,10 @@ func formats() map[string]struct {
 		status: Status{UIDValidity: 9, UIDNext: 8, Messages: 7, Unseen: 6, Deleted: 5, Size: 4, HighestModSeq: 3}}
 	email := emailRow{blob: postino.BlobID{1, 2, 3}, size: 77, received: 1_700_000_000, thread: 4, prefix: []byte("A: b\r\n"), envelope: []byte("(NIL)"), bodyStructure: []byte("(\"text\")")}
 	sum := Summary{MessageID: "a@b", InReplyTo: []string{"c@d"}, References: []string{"e@f", "c@d"}, BaseSubject: "s", Reply: true, Sent: 1_700_000_000, Zone: -3600,
-		Subject: "RE: S", From: "F", To: "T", Cc: "C", Bcc: "B", Cut: true}
+		Subject: "RE: S", From: "F", To: "T", Cc: "C", Bcc: "B", Cut: true,
+		FromMailbox: "f", ToMailbox: "t", CcMailbox: "c", FromDisplay: "F", ToDisplay: "t@x"}
+	sum1 := sum // format 1 ended with the references
+	sum1.bare = true
 	msg := Message{Blob: email.blob, Size: 5, Index: []byte{1}, Envelope: []byte{2}, BodyStructure: []byte{3}, Summary: sum}
 	all := map[string]format{
 		"head": {h.append(nil), func(b []byte) ([]byte, error) { h, err := decodeHead(b); return h.append(nil), err }},
@@ -77,9 +80,10 @@ func formats() map[string]struct {
 			}
 			return c.append(nil, c.stamp), nil
 		}},
-		"email":   {email.append(nil), func(b []byte) ([]byte, error) { e, err := decodeEmail(b); return e.append(nil), err }},
-		"summary": {sum.append(nil), func(b []byte) ([]byte, error) { s, err := decodeSummary(b); return s.append(nil), err }},
-		"thread":  {threadEntry{5, 1_700_000_000}.append(nil), func(b []byte) ([]byte, error) { t, err := decodeThread(b); return t.append(nil), err }},
+		"email":    {email.append(nil), func(b []byte) ([]byte, error) { e, err := decodeEmail(b); return e.append(nil), err }},
+		"summary":  {sum.append(nil), againSummary},
+		"summary1": {sum1.append(nil), againSummary},
+		"thread":   {threadEntry{5, 1_700_000_000}.append(nil), func(b []byte) ([]byte, error) { t, err := decodeThread(b); return t.append(nil), err }},
 		"message": {msg.AppendBinary(nil), func(b []byte) ([]byte, error) {
 			m, err := DecodeMessage(b)
 			if err != nil {
@@ -101,13 +105,18 @@ func formats() map[string]struct {
 	return all
 }
 
+func againSummary(b []byte) ([]byte, error) {
+	s, err := decodeSummary(b)
+	return s.append(nil), err
+}
+
 // TestStoredFormat reads samples that were kept when the formats were made, so
 // that a change that old stores could not bear is noticed.
 func TestStoredFormat(t *testing.T) {
 	const file = "testdata/format.txt"
 	if *keepSample {
 		var out bytes.Buffer
-		for _, name := range []string{"head", "box", "chunk", "email", "summary", "thread", "message",
+		for _, name := range []string{"head", "box", "chunk", "email", "summary", "summary1", "thread", "message",
 			"change0", "change1", "change2", "change3", "change4", "change5", "change6", "change7", "change8"} {
 			fmt.Fprintf(&out, "%s %x\n", name, formats()[name].sample)
 		}
@@ -178,8 +187,11 @@ func FuzzDecoders(f *testing.F) {
 		if err != nil || !bytes.Equal(once, twice) {
 			t.Fatalf("%s %x: %x, then %x, %v", name, b, once, twice, err)
 		}
-		if name == "summary" {
+		if strings.HasPrefix(name, "summary") {
 			if _, err := decodeFolded(once); err != nil {
+				t.Fatalf("summary %x: %v", once, err)
+			}
+			if _, err := decodeSortRow(once); err != nil {
 				t.Fatalf("summary %x: %v", once, err)
 			}
 		}

@@ -85,10 +85,17 @@ type Summary struct {
 	Subject, From, To, Cc, Bcc string
 	// Cut tells that one of them was longer than what is kept.
 	Cut bool
+	// Of the first address of From, To and Cc, decoded: its mailbox (the local
+	// part; of a group the name), and what DISPLAYFROM and DISPLAYTO sort by (RFC
+	// 5957 §3). At most 1 KiB each. Rows of format 1 lack them; sorting takes them
+	// from the envelope then.
+	FromMailbox, ToMailbox, CcMailbox, FromDisplay, ToDisplay string
+
+	bare bool // read from format 1
 }
 
 const (
-	summaryVersion = 1
+	summaryVersion = 2
 	maxIDs         = 100     // message-ids of one field
 	maxFolded      = 4 << 10 // octets of one folded field; a search for what is behind reads the message
 )
@@ -105,17 +112,24 @@ func summarize(header []byte) Summary {
 		_, s.Zone = h.Sent.Zone()
 	}
 	var buf []byte
+	var first addresses
+	from := false
 	for f := range message.Fields(header) {
 		var folded *string
 		switch {
 		case f.Is("subject"):
 			folded = &s.Subject
 		case f.Is("from"):
-			folded = &s.From
+			if folded = &s.From; !from { // the first field counts, as in ENVELOPE
+				takeFirst(&first.from, f.Value)
+			}
+			from = true
 		case f.Is("to"):
 			folded = &s.To
+			takeFirst(&first.to, f.Value)
 		case f.Is("cc"):
 			folded = &s.Cc
+			takeFirst(&first.cc, f.Value)
 		case f.Is("bcc"):
 			folded = &s.Bcc
 		default:
@@ -131,14 +145,32 @@ func summarize(header []byte) Summary {
 		}
 		*folded = string(buf)
 	}
+	for i, t := range first.texts() {
+		*s.sortTexts()[i] = t
+	}
 	return s
+}
+
+// takeFirst sets a to the first address of a list, unless it has one.
+func takeFirst(a *message.Address, list []byte) {
+	if *a != (message.Address{}) {
+		return
+	}
+	if all := message.ParseAddressList(list, 1); len(all) > 0 {
+		*a = all[0]
+	}
+}
+
+// sortTexts are the fields that format 2 added, in the order of addresses.texts.
+func (s *Summary) sortTexts() [5]*string {
+	return [...]*string{&s.FromMailbox, &s.ToMailbox, &s.CcMailbox, &s.FromDisplay, &s.ToDisplay}
 }
 
 // newest returns the last maxIDs of ids.
 func newest(ids []string) []string { return ids[max(0, len(ids)-maxIDs):] }
 
 func (s *Summary) append(dst []byte) []byte {
-	dst = append(dst, summaryVersion)
+	dst = append(dst, byte(summaryVersion-btoi(s.bare)))
 	// What searches of many messages look at stands first.
 	for _, t := range [...]string{s.Subject, s.From, s.To, s.Cc, s.Bcc} {
 		dst = appendString(dst, t)
@@ -154,6 +186,11 @@ func (s *Summary) append(dst []byte) []byte {
 			dst = appendString(dst, id)
 		}
 	}
+	if !s.bare {
+		for _, t := range s.sortTexts() {
+			dst = appendString(dst, *t)
+		}
+	}
 	return dst
 }
 
@@ -162,6 +199,7 @@ func decodeSummary(b []byte) (s Summary, err error) {
 	if err := d.version(summaryVersion, "message summary"); err != nil {
 		return s, err
 	}
+	s.bare = b[0] == 1
 	for _, t := range [...]*string{&s.Subject, &s.From, &s.To, &s.Cc, &s.Bcc} {
 		*t = string(d.bytes())
 	}
@@ -177,6 +215,11 @@ func decodeSummary(b []byte) (s Summary, err error) {
 		}
 		for range n {
 			*ids = append(*ids, string(d.bytes()))
+		}
+	}
+	if !s.bare {
+		for _, t := range s.sortTexts() {
+			*t = string(d.bytes())
 		}
 	}
 	return s, d.end("message summary")

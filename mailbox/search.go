@@ -52,8 +52,9 @@ const (
 	OpText   // Text within the headers or the bodies
 )
 
-// Query is a search: a tree of keys. Texts are found as substrings without
-// regard to case (message.Fold).
+// Query is a search: a tree of keys. Texts are found as substrings by the
+// Collation of the root, without regard to case unless it says otherwise; what
+// the keys below the root have there counts for nothing.
 type Query struct {
 	Op                   Op
 	Subs                 []*Query
@@ -62,6 +63,7 @@ type Query struct {
 	Keyword, Field, Text string
 	Date                 int64 // 00:00 UTC of a day, or a moment, in Unix seconds
 	N                    uint64
+	Collation            Collation
 }
 
 // answer is what is known about a message and a key.
@@ -90,12 +92,16 @@ const (
 // key is a Query made ready.
 type key struct {
 	*Query
-	subs    []*key
-	cost    int // the dearest source that it needs
-	bit     int // of a keyword, -1: nobody has it
-	day     int64
-	needle  []byte
-	matcher *message.Matcher
+	subs   []*key
+	cost   int // the dearest source that it needs
+	bit    int // of a keyword, -1: nobody has it
+	day    int64
+	needle []byte // folded, as summaries are
+	// folded is the matcher for needle; matcher is the one of the collation, which
+	// finds nothing where folded finds nothing.
+	folded    *message.Matcher
+	matcher   textMatcher
+	collation Collation
 }
 
 // subject is a message that is being matched; what its source has not
@@ -149,7 +155,7 @@ type source struct {
 // beyond one page of messages; ctx ends the search.
 func (a *Account) Search(ctx context.Context, s *Snapshot, q *Query) ([]int, error) {
 	nodes := 0
-	root, err := a.s.prepare(s, q, 1, &nodes)
+	root, err := a.s.prepare(s, q, q.Collation, 1, &nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -253,18 +259,18 @@ func (a *Account) judge(ctx context.Context, root *key, sub subject, p *pager, s
 }
 
 // prepare checks a query and makes it ready for a snapshot.
-func (s *Store) prepare(snap *Snapshot, q *Query, depth int, nodes *int) (*key, error) {
+func (s *Store) prepare(snap *Snapshot, q *Query, c Collation, depth int, nodes *int) (*key, error) {
 	if *nodes++; depth > s.limits.QueryDepth || *nodes > s.limits.QueryNodes {
 		return nil, postino.E(postino.Invalid, "search", "query too large", nil)
 	}
-	k := &key{Query: q, day: q.Date}
+	k := &key{Query: q, day: q.Date, collation: c}
 	for _, sub := range q.Subs {
-		c, err := s.prepare(snap, sub, depth+1, nodes)
+		below, err := s.prepare(snap, sub, c, depth+1, nodes)
 		if err != nil {
 			return nil, err
 		}
-		k.subs = append(k.subs, c)
-		k.cost = max(k.cost, c.cost)
+		k.subs = append(k.subs, below)
+		k.cost = max(k.cost, below.cost)
 	}
 	// Cheap keys first: they spare the others.
 	slices.SortStableFunc(k.subs, func(a, b *key) int { return a.cost - b.cost })
@@ -289,7 +295,11 @@ var fieldOps = [...]string{"subject", "from", "to", "cc", "bcc"}
 // text prepares a key that looks for a text. Its cost is the dearest source
 // that it may need.
 func (k *key) text() {
-	k.matcher = message.NewMatcher(k.Text)
+	k.folded = message.NewMatcher(k.Text)
+	k.matcher = k.folded
+	if k.collation != UnicodeCasemap {
+		k.matcher = k.collation.matcher(k.Text)
+	}
 	k.needle = message.Fold(nil, []byte(k.Text))
 	k.cost = fromText
 	if k.Op == OpHeader && len(k.needle) > 0 {
@@ -407,14 +417,15 @@ func (k *key) matchStored(m *subject) answer {
 		}
 		return k.within(f.sent+f.zone, k.Op-OpSentBefore)
 	case OpSubject, OpFrom, OpTo, OpCc, OpBcc:
-		if bytes.Contains(f.fields[k.Op-OpSubject], k.needle) {
+		found := bytes.Contains(f.fields[k.Op-OpSubject], k.needle)
+		if found && k.collation == UnicodeCasemap {
 			return yes
 		}
-		if !f.cut {
+		if !found && !f.cut {
 			return no
 		}
 	case OpHeader:
-		if strings.EqualFold(k.Field, "message-id") && len(f.messageID) > 0 {
+		if k.collation == UnicodeCasemap && strings.EqualFold(k.Field, "message-id") && len(f.messageID) > 0 {
 			id := append(append(append(make([]byte, 0, 128), '<'), f.messageID...), '>')
 			return answerOf(bytes.Contains(message.Fold(make([]byte, 0, 128), id), k.needle))
 		}
@@ -441,7 +452,7 @@ func (k *key) matchText(t *source) bool {
 	default:
 		return k.matchField(t.prefix) || k.matchField(t.header())
 	}
-	if t.octets != nil && k.matcher.Excludes(t.index, t.octets) {
+	if t.octets != nil && k.folded.Excludes(t.index, t.octets) {
 		return false
 	}
 	for text := range t.index.Texts(t.blob, scope) {

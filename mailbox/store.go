@@ -41,6 +41,9 @@ type Options struct {
 	// Resident is about how many octets of columns of accounts that nobody uses
 	// stay in memory: 256 MiB.
 	Resident int64
+	// SortCache is about how many octets of columns stay in memory for the next
+	// SORT or THREAD, of all accounts: 64 MiB.
+	SortCache int64
 	// Grace is how long an expunged email can still be read by sessions that
 	// have not yet heard of it, before it is swept: 10 minutes.
 	Grace time.Duration
@@ -68,19 +71,21 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.LogAge, 60*24*time.Hour)
 	orDefault(&o.LogBytes, 16<<20)
 	orDefault(&o.Resident, 256<<20)
+	orDefault(&o.SortCache, 64<<20)
 	orDefault(&o.Grace, 10*time.Minute)
 	return o
 }
 
 // Store keeps the accounts. All methods may be called from any goroutine.
 type Store struct {
-	db     kv.DB
-	blobs  *blob.Store
-	opts   Options
-	limits Limits
-	log    *slog.Logger
-	met    meters
-	foldTx int
+	db      kv.DB
+	blobs   *blob.Store
+	columns *columnCache
+	opts    Options
+	limits  Limits
+	log     *slog.Logger
+	met     meters
+	foldTx  int
 
 	mu       sync.Mutex
 	accounts map[AccountID]*shared   // in memory, used or not
@@ -98,6 +103,7 @@ func New(db kv.DB, blobs *blob.Store, opts Options) *Store {
 	opts = opts.withDefaults()
 	return &Store{
 		db: db, blobs: blobs, opts: opts, limits: opts.Limits, log: opts.Logger, met: newMeters(opts.Metrics), foldTx: foldTx,
+		columns:  newColumnCache(opts.SortCache),
 		accounts: map[AccountID]*shared{},
 		hints:    map[AccountID]hint{},
 		due:      map[AccountID]bool{},
