@@ -11,7 +11,9 @@ type command struct {
 	// numbered commands use sequence numbers, so no EXPUNGE may be sent while they
 	// run without UID (RFC 9051 §7.5.1).
 	numbered bool
-	run      func(c *conn) error
+	// message commands take whole messages as literals.
+	message bool
+	run     func(c *conn) error
 }
 
 // commandTable is every command by name: RFC 9051 §6, and CHECK and LSUB of
@@ -40,7 +42,17 @@ func commandTable() map[string]*command {
 		{name: "LSUB", states: loggedIn, run: (*conn).lsub},
 		{name: "NAMESPACE", states: loggedIn, run: (*conn).namespace},
 		{name: "STATUS", states: loggedIn, run: (*conn).status},
-		{name: "APPEND", states: loggedIn, run: (*conn).append},
+		{name: "APPEND", states: loggedIn, message: true, run: (*conn).append},
+		{name: "GETACL", states: loggedIn, run: (*conn).getACL},
+		{name: "SETACL", states: loggedIn, run: (*conn).setACL},
+		{name: "DELETEACL", states: loggedIn, run: (*conn).deleteACL},
+		{name: "LISTRIGHTS", states: loggedIn, run: (*conn).listRights},
+		{name: "MYRIGHTS", states: loggedIn, run: (*conn).myRights},
+		{name: "GETQUOTA", states: loggedIn, run: (*conn).getQuota},
+		{name: "GETQUOTAROOT", states: loggedIn, run: (*conn).getQuotaRoot},
+		{name: "SETQUOTA", states: loggedIn, run: (*conn).setQuota},
+		{name: "GETMETADATA", states: loggedIn, run: (*conn).getMetadata},
+		{name: "SETMETADATA", states: loggedIn, run: (*conn).setMetadata},
 		{name: "IDLE", states: loggedIn, run: (*conn).idle},
 
 		{name: "CHECK", states: selected, run: (*conn).noop},
@@ -50,6 +62,7 @@ func commandTable() map[string]*command {
 		{name: "SEARCH", states: selected, numbered: true, run: (*conn).search},
 		{name: "FETCH", states: selected, numbered: true, run: (*conn).fetch},
 		{name: "STORE", states: selected, numbered: true, run: (*conn).store},
+		{name: "REPLACE", states: selected, message: true, run: (*conn).replace},
 		{name: "COPY", states: selected, run: (*conn).copy},
 		{name: "MOVE", states: selected, run: (*conn).move},
 		{name: "UID", states: selected, run: (*conn).uidCommand},
@@ -62,7 +75,7 @@ func commandTable() map[string]*command {
 // uidNames are the commands that UID can precede (RFC 9051 §6.4.9).
 var uidNames = map[string]string{
 	"COPY": "UID COPY", "MOVE": "UID MOVE", "FETCH": "UID FETCH", "SEARCH": "UID SEARCH",
-	"STORE": "UID STORE", "EXPUNGE": "UID EXPUNGE",
+	"STORE": "UID STORE", "EXPUNGE": "UID EXPUNGE", "REPLACE": "UID REPLACE",
 }
 
 func (c *conn) uidCommand() error {
@@ -90,23 +103,27 @@ func (c *conn) end() error { return c.p.End() }
 // space; it may be empty. There is no recursion in it: item reads no nested list of
 // unknown depth.
 func (c *conn) parenthesised(item func() error) error {
-	if err := c.p.Byte('('); err != nil {
+	return parenthesised(&c.p, c.lim.Items, item)
+}
+
+func parenthesised(p *wire.Parser, limit int, item func() error) error {
+	if err := p.Byte('('); err != nil {
 		return err
 	}
-	if c.p.Try(')') {
+	if p.Try(')') {
 		return nil
 	}
 	for n := 0; ; n++ {
-		if n == c.lim.Items {
+		if n == limit {
 			return syntax("Too many items")
 		}
 		if err := item(); err != nil {
 			return err
 		}
-		if c.p.Try(')') {
+		if p.Try(')') {
 			return nil
 		}
-		if err := c.p.SP(); err != nil {
+		if err := p.SP(); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ var fetchMacros = map[string]FetchItem{
 var fetchItems = map[string]FetchItem{
 	"UID": FetchUID, "FLAGS": FetchFlags, "INTERNALDATE": FetchInternalDate, "RFC822.SIZE": FetchSize,
 	"ENVELOPE": FetchEnvelope, "BODYSTRUCTURE": FetchBodyStructure, "MODSEQ": FetchModSeq,
+	"SAVEDATE": FetchSaveDate, "EMAILID": FetchEmailID, "THREADID": FetchThreadID,
 }
 
 // fetch is FETCH and UID FETCH (RFC 9051 §6.4.5).
@@ -118,6 +119,8 @@ func (c *conn) fetchItem(req *FetchRequest, macro bool) error {
 			return nil
 		}
 		seen = true
+	case "PREVIEW":
+		return c.previewItem(req)
 	case "BODY.PEEK":
 	case "BINARY":
 		s.Kind, seen = BinarySection, true
@@ -147,13 +150,32 @@ func (c *conn) fetchItem(req *FetchRequest, macro bool) error {
 	return nil
 }
 
+// previewItem reads what may follow PREVIEW: "(LAZY)" (RFC 8970 §6). Behind an item
+// that stands alone there may be modifiers of FETCH instead.
+func (c *conn) previewItem(req *FetchRequest) error {
+	req.Items |= FetchPreview
+	b := c.p.Rest()
+	if len(b) < 6 || !equalFold(b[:6], " (LAZY") {
+		return nil
+	}
+	c.p.Advance(1)
+	return c.parenthesised(func() error {
+		label, err := c.p.Label()
+		if err == nil && string(label) != "LAZY" {
+			err = syntax("Unknown modifier")
+		}
+		req.LazyPreview = true
+		return err
+	})
+}
+
 // section reads "[…]" and "<o.n>" and makes the label of the response.
 func (c *conn) section(s *Section) error {
 	if err := c.p.Byte('['); err != nil {
 		return err
 	}
 	if c.p.Peek() != ']' {
-		if err := c.sectionSpec(s); err != nil {
+		if err := parseSectionSpec(&c.p, s, c.lim); err != nil {
 			return err
 		}
 	}
@@ -169,18 +191,19 @@ func (c *conn) section(s *Section) error {
 	return nil
 }
 
-func (c *conn) sectionSpec(s *Section) error {
-	for c.p.Peek() >= '0' && c.p.Peek() <= '9' {
-		n, err := c.p.Number(1<<32 - 1)
-		if err != nil || n == 0 || len(s.Path) == c.lim.Depth {
+// parseSectionSpec reads a section-spec (RFC 9051 §9).
+func parseSectionSpec(p *wire.Parser, s *Section, lim *Limits) error {
+	for p.Peek() >= '0' && p.Peek() <= '9' {
+		n, err := p.Number(1<<32 - 1)
+		if err != nil || n == 0 || len(s.Path) == lim.Depth {
 			return syntax("Wrong part number")
 		}
 		s.Path = append(s.Path, uint32(n))
-		if !c.p.Try('.') {
+		if !p.Try('.') {
 			return nil
 		}
 	}
-	label, err := c.p.Label()
+	label, err := p.Label()
 	if err != nil || s.Kind != BodySection {
 		return syntax("Wrong section")
 	}
@@ -199,11 +222,11 @@ func (c *conn) sectionSpec(s *Section) error {
 		if len(label) > len("HEADER.FIELDS") {
 			s.Text = SectionHeaderFieldsNot
 		}
-		if err := c.p.SP(); err != nil {
+		if err := p.SP(); err != nil {
 			return err
 		}
-		err := c.parenthesised(func() error {
-			name, err := c.p.AString()
+		err := parenthesised(p, lim.Items, func() error {
+			name, err := p.AString()
 			s.Fields = append(s.Fields, name)
 			return err
 		})
@@ -246,6 +269,18 @@ var sectionNames = [...]string{
 // partial range the offset only (RFC 9051 §7.5.2).
 func (s *Section) appendLabel(dst []byte) []byte {
 	dst = append(dst, [...]string{"BODY[", "BINARY[", "BINARY.SIZE["}[s.Kind]...)
+	dst = s.appendSpec(dst, false)
+	dst = append(dst, ']')
+	if s.Partial {
+		dst = append(dst, '<')
+		dst = strconv.AppendInt(dst, s.Offset, 10)
+		dst = append(dst, '>')
+	}
+	return dst
+}
+
+// appendSpec prints the section-spec.
+func (s *Section) appendSpec(dst []byte, utf8 bool) []byte {
 	for i, n := range s.Path {
 		if i > 0 {
 			dst = append(dst, '.')
@@ -262,16 +297,10 @@ func (s *Section) appendLabel(dst []byte) []byte {
 		} else {
 			dst = append(dst, ' ')
 		}
-		dst = wire.AppendAString(dst, f, false)
+		dst = wire.AppendAString(dst, f, utf8)
 	}
 	if len(s.Fields) > 0 {
 		dst = append(dst, ')')
-	}
-	dst = append(dst, ']')
-	if s.Partial {
-		dst = append(dst, '<')
-		dst = strconv.AppendInt(dst, s.Offset, 10)
-		dst = append(dst, '>')
 	}
 	return dst
 }

@@ -94,16 +94,27 @@ func (w *FetchWriter) Preview(text []byte) {
 	w.out.buf = wire.AppendString(b, string(text), w.out.unicode())
 }
 
-// SaveDate prints when the message came into the mailbox (RFC 8514 §4.2).
+// SaveDate prints when the message came into the mailbox (RFC 8514 §4.2), NIL for
+// zero: it is not known.
 func (w *FetchWriter) SaveDate(t time.Time) {
+	if t.IsZero() {
+		w.out.buf = append(w.item("SAVEDATE "), "NIL"...)
+		return
+	}
 	w.out.buf = wire.AppendDateTime(w.item("SAVEDATE "), t)
 }
 
 // EmailID and ThreadID print object ids (RFC 8474 §5).
 func (w *FetchWriter) EmailID(id string) { w.objectID("EMAILID (", id) }
 
-// ThreadID prints the thread's id.
-func (w *FetchWriter) ThreadID(id string) { w.objectID("THREADID (", id) }
+// ThreadID prints the thread's id, NIL for none.
+func (w *FetchWriter) ThreadID(id string) {
+	if id == "" {
+		w.out.buf = append(w.item("THREADID "), "NIL"...)
+		return
+	}
+	w.objectID("THREADID (", id)
+}
 
 func (w *FetchWriter) objectID(name, id string) {
 	w.out.buf = append(append(w.item(name), id...), ')')

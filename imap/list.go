@@ -12,6 +12,8 @@ type listRequest struct {
 	// Return options; the cheap ones are always returned.
 	returnSubscribed bool
 	status           StatusItem
+	myRights         bool             // RFC 8440
+	metadata         *metadataRequest // RFC 9590
 }
 
 // list is LIST.
@@ -142,6 +144,19 @@ func (c *conn) listReturn(req *listRequest) error {
 			items, err := c.statusItems()
 			req.status |= items
 			return err
+		case "MYRIGHTS":
+			req.myRights = true
+		case "METADATA":
+			if err := c.p.SP(); err != nil {
+				return err
+			}
+			if c.p.Peek() != '(' {
+				return syntax("Expected a list of entries")
+			}
+			if req.metadata == nil {
+				req.metadata = &metadataRequest{maxSize: -1}
+			}
+			return c.metadataEntries(req.metadata)
 		default:
 			return syntax("Unknown return option")
 		}
@@ -172,15 +187,25 @@ func (c *conn) runList(req *listRequest) error {
 			continue
 		}
 		c.printList(req, e)
-		if req.status == 0 || !e.exists || e.Attrs&AttrNoSelect != 0 {
-			continue
-		}
-		// A mailbox that cannot be opened has no STATUS response (RFC 5819 §2).
-		if data, err := c.sess.Status(c.ctx, e.Name, req.status); err == nil {
-			c.out.status(e.Name, req.status, data)
+		if e.exists && e.selected && e.Attrs&AttrNoSelect == 0 {
+			c.printListed(req, e.Name)
 		}
 	}
 	return nil
+}
+
+// printListed prints what else is to be told of a mailbox. One that the user may not
+// look into has no such response (RFC 5819 §2, RFC 8440 §3, RFC 9590 §3).
+func (c *conn) printListed(req *listRequest, name string) {
+	if req.status != 0 {
+		_ = c.printStatus(name, req.status)
+	}
+	if req.myRights {
+		_ = c.printMyRights(name)
+	}
+	if req.metadata != nil {
+		_ = c.printMetadata(name, req.metadata)
+	}
 }
 
 var attrNames = []struct {
@@ -199,6 +224,9 @@ var attrNames = []struct {
 	{UseSent, `\Sent`},
 	{UseTrash, `\Trash`},
 	{UseImportant, `\Important`},
+	{UseMemos, `\Memos`},
+	{UseScheduled, `\Scheduled`},
+	{UseSnoozed, `\Snoozed`},
 	{AttrNoSelect, `\Noselect`},
 	{AttrNonExistent, `\NonExistent`},
 }

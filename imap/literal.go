@@ -15,7 +15,7 @@ func (c *conn) skipLiterals() {
 		if !ok {
 			return
 		}
-		message := c.state != notAuthenticated && c.name == "APPEND" && l.Size <= c.lim.Message
+		message := c.state != notAuthenticated && c.cmd != nil && c.cmd.message && l.Size <= c.lim.Message
 		if err := c.checkLiteral(l); err != nil && !message {
 			c.die("Literal too large")
 			return

@@ -95,6 +95,7 @@ func (o *output) num64(n int64)    { o.buf = strconv.AppendInt(o.buf, n, 10) }
 func (o *output) modseq(n uint64)  { o.buf = strconv.AppendUint(o.buf, n, 10) }
 func (o *output) ranges(r []Range) { o.buf = appendRanges(o.buf, r) }
 func (o *output) string(s string)  { o.buf = wire.AppendString(o.buf, s, o.unicode()) }
+func (o *output) astring(s string) { o.buf = wire.AppendAString(o.buf, s, o.unicode()) }
 
 // mailbox prints a mailbox name: UTF-8 for clients of IMAP4rev2 or UTF8=ACCEPT,
 // modified UTF-7 for others (RFC 9051 §5.1, RFC 3501 §5.1.3).

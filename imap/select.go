@@ -77,6 +77,11 @@ func (c *conn) printSelect(d *SelectData) {
 	o.str("] Next UID\r\n* OK [HIGHESTMODSEQ ")
 	o.modseq(d.HighestModSeq)
 	o.str("] Highest mod-sequence\r\n")
+	if d.MailboxID != "" { // RFC 8474 §4.2
+		o.str("* OK [MAILBOXID (")
+		o.str(d.MailboxID)
+		o.str(")] Mailbox id\r\n")
+	}
 	if o.rev2 {
 		o.str("* LIST ")
 		o.attrs(d.Attrs, nil)

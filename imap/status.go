@@ -1,7 +1,7 @@
 package imap
 
 // statusNames are the items of STATUS. HIGHESTMODSEQ is last because the number may
-// enable mod-sequences (RFC 7162 §3.1.7).
+// enable mod-sequences (RFC 7162 §3.1.7). MAILBOXID, which is no number, has no get.
 var statusNames = []struct {
 	name string
 	item StatusItem
@@ -13,6 +13,9 @@ var statusNames = []struct {
 	{"UNSEEN", StatusUnseen, func(d *StatusData) uint64 { return uint64(d.Unseen) }},
 	{"DELETED", StatusDeleted, func(d *StatusData) uint64 { return uint64(d.Deleted) }},
 	{"SIZE", StatusSize, func(d *StatusData) uint64 { return uint64(d.Size) }},
+	{"DELETED-STORAGE", StatusDeletedStorage, func(d *StatusData) uint64 { return uint64(d.DeletedStorage) }},
+	{"APPENDLIMIT", StatusAppendLimit, func(d *StatusData) uint64 { return uint64(d.appendLimit) }},
+	{"MAILBOXID", StatusMailboxID, nil},
 	{"RECENT", StatusRecent, func(d *StatusData) uint64 { return uint64(d.Recent) }},
 	{"HIGHESTMODSEQ", StatusHighestModSeq, func(d *StatusData) uint64 { return d.HighestModSeq }},
 }
@@ -36,10 +39,17 @@ func (c *conn) status() error {
 	if items&StatusHighestModSeq != 0 {
 		c.enableCondStore()
 	}
-	data, err := c.sess.Status(c.ctx, name, items)
+	return c.printStatus(name, items)
+}
+
+// printStatus prints the STATUS response of a mailbox. APPENDLIMIT is the same for
+// all of them (RFC 7889 §3).
+func (c *conn) printStatus(name string, items StatusItem) error {
+	data, err := c.sess.Status(c.ctx, name, items&^StatusAppendLimit)
 	if err != nil {
 		return err
 	}
+	data.appendLimit = c.lim.Message
 	c.out.status(name, items, data)
 	return nil
 }
@@ -69,13 +79,20 @@ func (o *output) status(name string, items StatusItem, d *StatusData) {
 	o.mailbox(name)
 	sep := " ("
 	for _, s := range statusNames {
-		if items&s.item != 0 {
-			o.str(sep)
-			o.str(s.name)
-			o.str(" ")
-			o.modseq(s.get(d))
-			sep = " "
+		if items&s.item == 0 {
+			continue
 		}
+		o.str(sep)
+		o.str(s.name)
+		o.str(" ")
+		if s.get != nil {
+			o.modseq(s.get(d))
+		} else {
+			o.str("(")
+			o.str(d.MailboxID)
+			o.str(")")
+		}
+		sep = " "
 	}
 	o.str(")\r\n")
 	o.flushFull()

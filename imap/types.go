@@ -348,7 +348,8 @@ type AppendMessage struct {
 	Keywords []string
 	// Date is the internal date; zero means now.
 	Date time.Time
-	// Size is exactly how many octets follow, at most Limits.Message.
+	// Size is exactly how many octets follow, at most Limits.Message; -1 when it is
+	// not known yet (RFC 4469): the engine sees to it that they are not more.
 	Size int64
 	// Binary: the octets came as literal8 and may hold NUL (RFC 3516 §4.4).
 	Binary bool
@@ -437,8 +438,12 @@ const (
 	UseSent
 	UseTrash
 	UseImportant
+	UseMemos // RFC 9979 §8, as the next two
+	UseScheduled
+	UseSnoozed
 
-	specialUse = UseAll | UseArchive | UseDrafts | UseFlagged | UseJunk | UseSent | UseTrash | UseImportant
+	specialUse = UseAll | UseArchive | UseDrafts | UseFlagged | UseJunk | UseSent | UseTrash | UseImportant |
+		UseMemos | UseScheduled | UseSnoozed
 )
 
 // Mailbox is one name that LIST may show.
@@ -478,6 +483,8 @@ type StatusData struct {
 	Size, DeletedStorage                                    int64
 	HighestModSeq                                           uint64
 	MailboxID                                               string
+
+	appendLimit int64
 }
 
 // Rights is a set of rights in letters, in the order of RFC 4314 §2.1:
@@ -511,12 +518,14 @@ type Annotation struct {
 	Value []byte
 }
 
-// URL names a message or a part of one (RFC 5092 §6, RFC 5550 §3).
+// URL names a message or a part of one (RFC 5092 §6, RFC 5550 §5.7.1).
 type URL struct {
-	User, Host       string // empty in a relative URL
+	User, Host       string // Host is empty in a relative URL; User may be in any
 	Mailbox          string
 	UIDValidity, UID uint32 // UIDValidity 0: not said
-	Section          Section
+	// Section is of Kind BodySection; Length is math.MaxInt64 for a partial range
+	// without end.
+	Section Section
 }
 
 // URLData is what an IMAP URL led to.
