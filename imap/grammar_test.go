@@ -257,6 +257,24 @@ func (g *grammar) code() {
 	case "MODIFIED":
 		g.sp()
 		g.set()
+	case "MAILBOXID":
+		g.sp()
+		g.objectID()
+	case "BADURL":
+		g.sp()
+		if g.span(func(c byte) bool { return c > ' ' && c < 0x7f && c != ']' && c != '\\' }) == "" {
+			g.fail("no URL")
+		}
+	case "METADATA":
+		g.sp()
+		switch w := g.atom(); w {
+		case "LONGENTRIES", "MAXSIZE":
+			g.sp()
+			g.number()
+		case "TOOMANY", "NOPRIVATE":
+		default:
+			g.fail("unknown METADATA code " + w)
+		}
 	case "BADCHARSET":
 		g.sp()
 		g.list(func() { g.astring() })
@@ -282,6 +300,28 @@ func (g *grammar) capabilities() {
 }
 
 func (g *grammar) mailbox() { g.astring() }
+
+// objectID is "(" objectid ")" (RFC 8474 §7).
+func (g *grammar) objectID() {
+	g.lit("(")
+	s := g.span(func(c byte) bool {
+		return c == '-' || c == '_' || '0' <= c && c <= '9' || 'A' <= c&^0x20 && c&^0x20 <= 'Z'
+	})
+	if s == "" || len(s) > 255 {
+		g.fail("expected an objectid")
+	}
+	g.lit(")")
+}
+
+// rights are letters, each once (RFC 4314 §7).
+func (g *grammar) rights() {
+	s := g.astring()
+	for i := range s {
+		if !strings.ContainsRune("lrswipkxteacd", rune(s[i])) || strings.IndexByte(s[i+1:], s[i]) >= 0 {
+			g.fail("wrong rights " + s)
+		}
+	}
+}
 
 func (g *grammar) untagged() {
 	if c := g.peek(); '0' <= c && c <= '9' {
@@ -310,9 +350,64 @@ func (g *grammar) untagged() {
 		g.mailbox()
 		g.sp()
 		g.list(func() {
+			w := g.atom()
+			g.sp()
+			if w == "MAILBOXID" {
+				g.objectID()
+				return
+			}
+			g.number()
+		})
+	case "ACL":
+		g.sp()
+		g.mailbox()
+		for g.try(" ") {
+			g.astring()
+			g.sp()
+			g.rights()
+		}
+	case "MYRIGHTS":
+		g.sp()
+		g.mailbox()
+		g.sp()
+		g.rights()
+	case "LISTRIGHTS":
+		g.sp()
+		g.mailbox()
+		g.sp()
+		g.astring()
+		for first := true; first || g.try(" "); first = false {
+			if first {
+				g.sp()
+			}
+			g.rights()
+		}
+	case "QUOTA":
+		g.sp()
+		g.astring()
+		g.sp()
+		g.list(func() {
 			g.atom()
 			g.sp()
 			g.number()
+			g.sp()
+			g.number()
+		})
+	case "QUOTAROOT":
+		g.sp()
+		g.mailbox()
+		for g.try(" ") {
+			g.astring()
+		}
+	case "METADATA":
+		g.sp()
+		g.mailbox()
+		g.sp()
+		g.list(func() {
+			g.astring()
+			g.sp()
+			g.try("~")
+			g.nstring()
 		})
 	case "SEARCH":
 		for g.try(" ") {
@@ -369,7 +464,7 @@ func (g *grammar) mailboxList() {
 				g.fail("two attributes about selecting")
 			}
 		case "Noinferiors", "HasChildren", "HasNoChildren", "Subscribed", "Remote",
-			"All", "Archive", "Drafts", "Flagged", "Junk", "Sent", "Trash", "Important":
+			"All", "Archive", "Drafts", "Flagged", "Junk", "Sent", "Trash", "Important", "Memos", "Scheduled", "Snoozed":
 		default:
 			g.fail("unknown attribute " + w)
 		}
@@ -472,8 +567,22 @@ func (g *grammar) attribute() {
 	case "RFC822.SIZE":
 		g.sp()
 		g.number()
-	case "INTERNALDATE":
+	case "EMAILID":
 		g.sp()
+		g.objectID()
+	case "THREADID":
+		g.sp()
+		if !g.try("NIL") {
+			g.objectID()
+		}
+	case "PREVIEW":
+		g.sp()
+		g.nstring()
+	case "SAVEDATE", "INTERNALDATE":
+		g.sp()
+		if w == "SAVEDATE" && g.try("NIL") {
+			return
+		}
 		if len(g.string()) != 26 {
 			g.fail("length of date-time")
 		}

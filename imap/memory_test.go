@@ -25,6 +25,7 @@ type memStore struct {
 	now   time.Time
 	valid uint32
 	quota int64 // largest message; 0 any
+	memExtras
 }
 
 type memBox struct {
@@ -178,7 +179,8 @@ func (s *memSession) Status(_ context.Context, name string, _ StatusItem) (*Stat
 	if b == nil {
 		return nil, notFound(name)
 	}
-	d := &StatusData{Messages: uint32(len(b.msgs)), UIDNext: b.next, UIDValidity: b.valid, HighestModSeq: b.modseq}
+	d := &StatusData{Messages: uint32(len(b.msgs)), UIDNext: b.next, UIDValidity: b.valid, HighestModSeq: b.modseq,
+		MailboxID: s.store.id(b)}
 	for _, m := range b.msgs {
 		d.Size += int64(len(m.body))
 		if m.flags&Seen == 0 {
@@ -186,6 +188,7 @@ func (s *memSession) Status(_ context.Context, name string, _ StatusItem) (*Stat
 		}
 		if m.flags&Deleted != 0 {
 			d.Deleted++
+			d.DeletedStorage += int64(len(m.body))
 		}
 	}
 	return d, nil
@@ -196,8 +199,8 @@ func (s *memSession) Create(_ context.Context, req CreateRequest) (*CreateData, 
 	if s.store.boxes[req.Mailbox] != nil {
 		return nil, postino.E(postino.Conflict, "create mailbox", req.Mailbox, nil)
 	}
-	s.store.add(req.Mailbox, req.SpecialUse)
-	return &CreateData{}, nil
+	b := s.store.add(req.Mailbox, req.SpecialUse)
+	return &CreateData{MailboxID: s.store.id(b)}, nil
 }
 
 func (s *memSession) Delete(_ context.Context, name string) error {
@@ -249,6 +252,7 @@ func (s *memSession) Unsubscribe(_ context.Context, name string) error {
 type memAppender struct {
 	s    *memSession
 	box  *memBox
+	req  AppendRequest
 	msgs []*memMsg
 	bufs []*bytes.Buffer
 }
@@ -259,7 +263,7 @@ func (s *memSession) Append(_ context.Context, req AppendRequest) (Appender, err
 	if b == nil {
 		return nil, notFound(req.Mailbox)
 	}
-	return &memAppender{s: s, box: b}, nil
+	return &memAppender{s: s, box: b, req: req}, nil
 }
 
 func (a *memAppender) Message(_ context.Context, m AppendMessage) (io.Writer, error) {
@@ -276,6 +280,9 @@ func (a *memAppender) Message(_ context.Context, m AppendMessage) (io.Writer, er
 
 func (a *memAppender) Commit(context.Context) (*AppendData, error) {
 	defer a.s.lock()()
+	if err := a.s.replaced(a.req.Replace); err != nil {
+		return nil, err
+	}
 	d := &AppendData{UIDValidity: a.box.valid}
 	for i, m := range a.msgs {
 		m.body = a.bufs[i].Bytes()
@@ -295,7 +302,7 @@ func (s *memSession) Select(_ context.Context, req SelectRequest) (*SelectData, 
 	}
 	s.box, s.ro, s.known = b, req.ReadOnly, nil
 	d := &SelectData{Name: req.Mailbox, Attrs: b.attrs, Messages: uint32(len(b.msgs)), UIDNext: b.next, UIDValidity: b.valid,
-		HighestModSeq: b.modseq, Keywords: b.keywords(), Permanent: allFlags, NewKeywords: true}
+		HighestModSeq: b.modseq, Keywords: b.keywords(), Permanent: allFlags, NewKeywords: true, MailboxID: s.store.id(b)}
 	for i, m := range b.msgs {
 		s.known = append(s.known, memKnown{m.uid, m.modseq})
 		if m.flags&Seen == 0 && d.FirstUnseen == 0 {
@@ -407,6 +414,7 @@ func (s *memSession) Fetch(_ context.Context, w *FetchWriter, req FetchRequest) 
 		if req.Items&FetchBodyStructure != 0 {
 			w.BodyStructure(structure)
 		}
+		m.objects(w, &req)
 		for j := range req.Sections {
 			if err := m.section(w, &req.Sections[j]); err != nil {
 				return err

@@ -67,8 +67,10 @@ func (u *URL) parseServer(s string) (ok bool) {
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
 		s = s[:i]
 	}
-	u.Host, ok = unescape(s)
-	return ok && s != "" && !strings.ContainsAny(u.Host, "/@:;?#% ") || ok && ipLiteral(s)
+	if u.Host, ok = unescape(s); strings.HasPrefix(s, "[") {
+		return ipLiteral(s)
+	}
+	return ok && s != "" && !strings.ContainsAny(u.Host, "/@:;?#%[] ")
 }
 
 // ipLiteral recognises an IPv6 address in brackets (RFC 3986 §3.2.2).

@@ -51,10 +51,9 @@ const queued = 64
 // Message hands the message before to the worker and begins one. What would not
 // fit the quota is refused before it is sent.
 func (a *appender) Message(ctx context.Context, m imap.AppendMessage) (io.Writer, error) {
-	a.total += m.Size
+	a.total += max(m.Size, 0)
 	use := a.s.acct.Usage()
-	if use.Limit.Bytes > 0 && use.Used.Bytes+a.total > use.Limit.Bytes ||
-		use.Limit.Messages > 0 && use.Used.Messages+int64(len(a.writers)) >= use.Limit.Messages {
+	if use.Limit.Messages > 0 && use.Used.Messages+int64(len(a.writers)) >= use.Limit.Messages || !a.fits(0) {
 		return nil, postino.E(postino.Full, "append", "", nil)
 	}
 	if a.cur.index != nil {
@@ -67,7 +66,32 @@ func (a *appender) Message(ctx context.Context, m imap.AppendMessage) (io.Writer
 	w := a.s.desk.opts.Blobs.Create(a.now)
 	a.writers = append(a.writers, w)
 	a.cur = arrived{m, w, message.NewIndexer(message.Limits{})}
+	if m.Size < 0 {
+		return &counted{a: a, tee: tee{w, a.cur.index}}, nil
+	}
 	return tee{w, a.cur.index}, nil
+}
+
+// fits tells whether the quota has room for all messages so far and n octets.
+func (a *appender) fits(n int64) bool {
+	use := a.s.acct.Usage()
+	return use.Limit.Bytes <= 0 || use.Used.Bytes+a.total+n <= use.Limit.Bytes
+}
+
+// counted writes a message whose size was not known before (RFC 4469) as long as it
+// fits.
+type counted struct {
+	a *appender
+	tee
+}
+
+// Write refuses what does not fit the quota.
+func (c *counted) Write(p []byte) (int, error) {
+	if !c.a.fits(int64(len(p))) {
+		return 0, postino.E(postino.Full, "append", "", nil)
+	}
+	c.a.total += int64(len(p))
+	return c.tee.Write(p)
 }
 
 // work finishes messages in their order until the queue is closed. A panic is

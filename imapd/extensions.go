@@ -8,9 +8,6 @@ import (
 
 var errLater = &imap.Error{Code: "CANNOT", Text: "Not supported"}
 
-func (s *session) OpenURL(ctx context.Context, u *imap.URL) (*imap.URLData, error) {
-	return nil, errLater
-}
 func (s *session) ACL(ctx context.Context, mailbox string) ([]imap.ACLEntry, error) {
 	return nil, errLater
 }

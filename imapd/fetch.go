@@ -65,6 +65,9 @@ func wants(req *imap.FetchRequest) (want mailbox.Want) {
 	if req.Items&imap.FetchBody != 0 {
 		want |= mailbox.WantRow | mailbox.WantIndex
 	}
+	if req.Items&imap.FetchPreview != 0 {
+		want |= mailbox.WantRow | mailbox.WantIndex | mailbox.WantBody
+	}
 	for i := range req.Sections {
 		want |= mailbox.WantRow | mailbox.WantBody
 		if s := &req.Sections[i]; s.Text != imap.SectionAll || len(s.Path) > 0 || s.Kind != imap.BodySection {
@@ -170,6 +173,15 @@ func (f *fetch) begin(i int, r mailbox.Row) {
 	if f.req.Items&imap.FetchSize != 0 {
 		f.w.Size(r.Size)
 	}
+	if f.req.Items&imap.FetchSaveDate != 0 {
+		f.w.SaveDate(time.Unix(r.Saved, 0))
+	}
+	if f.req.Items&imap.FetchEmailID != 0 {
+		f.w.EmailID(emailObjectID(f.s.acct.ID(), r.Email))
+	}
+	if f.req.Items&imap.FetchThreadID != 0 {
+		f.w.ThreadID(threadObjectID(f.s.acct.ID(), r.Thread))
+	}
 }
 
 // message writes all items of one message.
@@ -181,7 +193,7 @@ func (f *fetch) message(ctx context.Context, i int, e *mailbox.Email) error {
 	if f.req.Items&imap.FetchBodyStructure != 0 {
 		f.w.BodyStructure(e.BodyStructure)
 	}
-	if f.req.Items&imap.FetchBody != 0 || len(f.req.Sections) > 0 {
+	if f.req.Items&(imap.FetchBody|imap.FetchPreview) != 0 || len(f.req.Sections) > 0 {
 		o, err := f.s.octets(ctx, e)
 		if err != nil {
 			return err
@@ -202,6 +214,13 @@ func (f *fetch) bodies(o *octets) error {
 			return err
 		}
 		f.w.Body(ix.AppendBodyStructure(nil, false))
+	}
+	if f.req.Items&imap.FetchPreview != 0 {
+		text, err := o.preview(f.req.LazyPreview)
+		if err != nil {
+			return err
+		}
+		f.w.Preview(text)
 	}
 	for k := range f.req.Sections {
 		if err := o.write(f.w, &f.req.Sections[k]); err != nil {

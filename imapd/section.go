@@ -66,10 +66,7 @@ func (o *octets) write(w *imap.FetchWriter, sec *imap.Section) error {
 	if err != nil {
 		return err
 	}
-	path := make([]int, len(sec.Path))
-	for i, n := range sec.Path {
-		path[i] = int(n)
-	}
+	path := partPath(sec.Path)
 	if sec.Kind != imap.BodySection {
 		if i, ok := ix.Part(path); ok {
 			return o.writeDecoded(w, sec, &ix.Parts[i])
@@ -77,16 +74,11 @@ func (o *octets) write(w *imap.FetchWriter, sec *imap.Section) error {
 		w.SectionNil(sec)
 		return nil
 	}
-	span, ok := ix.Section(path, sectionOf(sec.Text))
+	span, ok := o.e.SectionOf(ix, path, sectionOf(sec.Text))
 	if !ok {
 		w.SectionNil(sec)
 		return nil
 	}
-	prefix := int64(len(o.e.Prefix))
-	if len(path) > 0 || sec.Text == imap.SectionBodyText { // the message's own header begins with the prefix
-		span.Start += prefix
-	}
-	span.End += prefix
 	if sec.Text == imap.SectionHeaderFields || sec.Text == imap.SectionHeaderFieldsNot {
 		return o.writeFields(w, sec, span)
 	}
@@ -117,13 +109,21 @@ func (o *octets) writeSpan(w *imap.FetchWriter, sec *imap.Section, span message.
 
 // writeFields sends the chosen fields of a header.
 func (o *octets) writeFields(w *imap.FetchWriter, sec *imap.Section, span message.Span) error {
-	header, err := o.read(span)
+	chosen, err := o.fields(sec, span)
 	if err != nil {
 		return err
 	}
-	chosen := message.AppendHeaderFields(nil, header, sec.Fields, sec.Text == imap.SectionHeaderFieldsNot)
 	off, n := sec.Clip(int64(len(chosen)))
 	return w.SectionBytes(sec, chosen[off:off+n])
+}
+
+// fields returns the chosen fields of a header.
+func (o *octets) fields(sec *imap.Section, span message.Span) ([]byte, error) {
+	header, err := o.read(span)
+	if err != nil {
+		return nil, err
+	}
+	return message.AppendHeaderFields(nil, header, sec.Fields, sec.Text == imap.SectionHeaderFieldsNot), nil
 }
 
 // read returns octets, from memory where they are there.

@@ -92,6 +92,7 @@ func (s *session) Select(ctx context.Context, req imap.SelectRequest) (*imap.Sel
 		Name: info.Name, Attrs: attrs(info.SpecialUse), Messages: uint32(snap.Len()), FirstUnseen: firstUnseen(snap),
 		UIDNext: uint32(status.UIDNext), UIDValidity: status.UIDValidity, HighestModSeq: max(1, uint64(status.HighestModSeq)),
 		Keywords: snap.Keywords(), ReadOnly: req.ReadOnly, Permanent: permanent, NewKeywords: len(snap.Keywords()) < mailbox.MaxKeywords,
+		MailboxID: mailboxObjectID(s.acct.ID(), info.ID),
 	}, nil
 }
 

@@ -52,8 +52,8 @@ func (s *session) Mailboxes(ctx context.Context) ([]imap.Mailbox, error) {
 	return out, nil
 }
 
-// Status reads counters only.
-func (s *session) Status(ctx context.Context, name string, _ imap.StatusItem) (*imap.StatusData, error) {
+// Status reads counters, and for DELETED-STORAGE the columns.
+func (s *session) Status(ctx context.Context, name string, items imap.StatusItem) (*imap.StatusData, error) {
 	if err := s.acct.Sync(ctx); err != nil {
 		return nil, err
 	}
@@ -61,24 +61,49 @@ func (s *session) Status(ctx context.Context, name string, _ imap.StatusItem) (*
 	if err != nil {
 		return nil, err
 	}
-	return &imap.StatusData{
+	d := &imap.StatusData{
 		Messages: m.Messages, UIDNext: uint32(m.UIDNext), UIDValidity: m.UIDValidity, Unseen: m.Unseen,
 		Deleted: m.Deleted, Size: m.Size, HighestModSeq: uint64(m.HighestModSeq),
-	}, nil
+		MailboxID: mailboxObjectID(s.acct.ID(), m.ID),
+	}
+	if items&imap.StatusDeletedStorage != 0 && m.Deleted > 0 {
+		d.DeletedStorage, err = s.deletedStorage(ctx, m.ID)
+	}
+	return d, err
+}
+
+// deletedStorage counts the octets of the messages that EXPUNGE would remove.
+func (s *session) deletedStorage(ctx context.Context, box mailbox.MailboxID) (sum int64, err error) {
+	view, err := s.acct.Open(ctx, box)
+	if err != nil {
+		return 0, err
+	}
+	snap := view.Snapshot()
+	for _, r := range snap.Rows(0, snap.Len()) {
+		if r.Flags.System()&mailbox.Deleted != 0 {
+			sum += r.Size
+		}
+	}
+	return sum, nil
 }
 
 // Create makes a mailbox with the special uses asked for (RFC 6154 §3).
 func (s *session) Create(ctx context.Context, req imap.CreateRequest) (*imap.CreateData, error) {
-	use := mailbox.UseNone
+	use, known := mailbox.UseNone, imap.MailboxAttr(0)
 	for _, p := range uses {
 		if req.SpecialUse&p.attr != 0 {
 			use |= p.use
 		}
+		known |= p.attr
 	}
-	if _, err := s.acct.Create(ctx, req.Mailbox, use); err != nil {
+	if req.SpecialUse&^known != 0 {
+		return nil, &imap.Error{Code: "USEATTR", Text: "Special use not supported"}
+	}
+	info, err := s.acct.Create(ctx, req.Mailbox, use)
+	if err != nil {
 		return nil, err
 	}
-	return &imap.CreateData{}, nil
+	return &imap.CreateData{MailboxID: mailboxObjectID(s.acct.ID(), info.ID)}, nil
 }
 
 // Delete removes a mailbox and its messages.
