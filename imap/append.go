@@ -140,7 +140,7 @@ func (c *conn) appendArguments() (m AppendMessage, d appendData, err error) {
 var errEmpty = &Error{Code: "CANNOT", Text: "Empty message, APPEND is cancelled"} // RFC 3502 §6.3.11
 
 // appendItem reads "CATENATE " (RFC 4469 §5), or "UTF8 (" before a literal8 as
-// clients send it that were made for RFC 6855 §4.
+// clients send it that were made for RFC 6855 §4 (RFC 9755 appendix A).
 func (c *conn) appendItem(d *appendData) error {
 	label, err := c.p.Label()
 	if err == nil {
@@ -154,6 +154,9 @@ func (c *conn) appendItem(d *appendData) error {
 		d.catenate = true
 		return nil
 	case "UTF8":
+		if !c.out.unicode() {
+			return syntax("Enable UTF8=ACCEPT first")
+		}
 		d.wrapped = true
 		if err := c.p.Byte('('); err != nil || c.p.Peek() == '~' {
 			return err
@@ -180,6 +183,9 @@ func (c *conn) checkMessage(l wire.Literal, before int64) error {
 // appendMessage gives one message to the session.
 func (c *conn) appendMessage(app Appender, m AppendMessage, d appendData) error {
 	w, err := app.Message(c.ctx, m)
+	if !c.out.unicode() {
+		w = &asciiHeader{w: w}
+	}
 	switch {
 	case err != nil:
 	case d.catenate:

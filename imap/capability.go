@@ -28,21 +28,7 @@ var loggedInCapabilities = []string{
 	"STATUS=SIZE",        // 8438
 	"CATENATE",           // 4469
 	"URL-PARTIAL",        // 5550
-	"REPLACE",            // 8508
-	"ACL",                // 4314
-	"RIGHTS=kxte",        // 4314
-	"LIST-MYRIGHTS",      // 8440
-	"QUOTA",              // 9208
-	"QUOTASET",
-	"QUOTA=RES-STORAGE",
-	"QUOTA=RES-MESSAGE",
-	"QUOTA=RES-MAILBOX",
-	"METADATA",        // 5464
-	"METADATA-SERVER", // 5464
-	"LIST-METADATA",   // 9590
-	"PREVIEW",         // 8970
-	"SAVEDATE",        // 8514
-	"OBJECTID",        // 8474
+	"PREVIEW",            // 8970
 }
 
 // capabilities prints what the server can do in this state: nothing that needs

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 )
@@ -150,6 +151,12 @@ func TestAppendForms(t *testing.T) {
 	c.send("a APPEND INBOX (\\Seen) ~{5+}\r\na\x00b\r\n\r\n")
 	c.play(`
 		S: a OK [APPENDUID 101 1] APPEND completed
+		C: u APPEND INBOX UTF8 (~{5+}
+		C: cdefg)
+		S: u BAD Enable UTF8=ACCEPT first
+		C: v ENABLE UTF8=ACCEPT
+		S: * ENABLED UTF8=ACCEPT
+		S: v OK ENABLE completed
 		C: b APPEND INBOX UTF8 (~{5+}
 		C: cdefg) UTF8 (~{3}
 		S: + Ready
@@ -377,4 +384,35 @@ func TestObjects(t *testing.T) {
 		C: i LIST (SPECIAL-USE) "" *
 		S: * LIST (\Snoozed \HasNoChildren) "/" "New"
 		S: i OK LIST completed`)
+}
+
+// TestAppendUTF8: RFC 9755 §4. The body may hold anything.
+func TestAppendUTF8(t *testing.T) {
+	store := newMemStore()
+	_, connect := start(t, store, nil)
+	c := login(t, connect)
+	for _, x := range []struct{ message, want string }{
+		{"Subject: \xc3\xa9\r\n\r\nx", "x NO [CANNOT]"},
+		{"Subject: x\r\nFrom: a\xff", "x NO [CANNOT]"},
+		{"Subject: x\r\n\r\n\xc3\xa9\r\n", "x OK "},
+		{"\r\n\xc3\xa9\r\n", "x OK "},
+		{"Subject: x\n\n\xc3\xa9\n", "x OK "},
+	} {
+		if got := c.do("APPEND INBOX " + literal(x.message)); !strings.HasPrefix(got[0], x.want) {
+			t.Errorf("%q: %q", x.message, got)
+		}
+	}
+	c.do("ENABLE UTF8=ACCEPT")
+	if got := c.do("APPEND INBOX " + literal("Subject: \xc3\xa9\r\n\r\nx")); !strings.HasPrefix(got[0], "x OK ") {
+		t.Errorf("enabled: %q", got)
+	}
+	// However it comes in pieces.
+	for _, size := range []int{1, 2, 3} {
+		h, in := &asciiHeader{w: io.Discard}, "Subject: x\r\n\r\n\xc3\xa9"
+		for i := 0; i < len(in); i += size {
+			if _, err := h.Write([]byte(in[i:min(len(in), i+size)])); err != nil {
+				t.Errorf("pieces of %d: %v at %d", size, err, i)
+			}
+		}
+	}
 }
