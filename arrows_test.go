@@ -130,6 +130,7 @@ var modules = map[string][]string{
 	"github.com/prometheus/client_golang":        {"metric"},
 	"github.com/miekg/dns":                       {"dns"},
 	"github.com/go-crypt/crypt":                  {"directory"},
+	"github.com/xdg-go/stringprep":               {"sasl"},
 	"github.com/alecthomas/kong":                 {"cmd/postino"},
 	"github.com/pelletier/go-toml/v2":            {"config"},
 	"github.com/coreos/go-systemd/v22":           {"app", "cmd/postino"},

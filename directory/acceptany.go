@@ -94,13 +94,20 @@ func (d *Directory) acceptLogin(ctx context.Context, c Credentials) (User, error
 	if want != "" && subtle.ConstantTimeCompare([]byte(want), []byte(c.Password)) != 1 {
 		return User{}, refuse(postino.Denied, ErrCredentials)
 	}
-	name := c.User
-	a, ok := parseUser(name)
-	if !ok {
-		a, ok = parseUser(name + "@" + inventedDomain)
-	}
+	a, ok := inventedUser(c.User)
 	if !ok {
 		return User{}, refuse(postino.Denied, ErrCredentials)
 	}
+	if other, ok := inventedUser(c.Authz); c.Authz != "" && (!ok || other != a) {
+		return User{}, refuse(postino.Denied, ErrAuthorization)
+	}
 	return d.findOrAdd(ctx, a)
+}
+
+// inventedUser reads a user name, with or without domain.
+func inventedUser(name string) (postino.Address, bool) {
+	if a, ok := parseUser(name); ok {
+		return a, true
+	}
+	return parseUser(name + "@" + inventedDomain)
 }

@@ -22,6 +22,7 @@ type appPassword struct {
 	Services Services
 	Created  time.Time
 	Sum      []byte
+	Keys     scramKeys `json:",omitzero"`
 }
 
 // secretAlphabet has 32 letters and digits that are not mistaken for each other.
@@ -33,12 +34,20 @@ const secretLength = 28 // times 5 bits: 140
 func newSecret() string {
 	var random [secretLength]byte
 	rand.Read(random[:])
-	var b strings.Builder
 	for i, r := range random {
+		random[i] = secretAlphabet[r%32]
+	}
+	return grouped(string(random[:]))
+}
+
+// grouped writes a secret as it is shown, which is the form that SCRAM knows.
+func grouped(plain string) string {
+	var b strings.Builder
+	for i := range len(plain) {
 		if i > 0 && i%4 == 0 {
 			b.WriteByte('-')
 		}
-		b.WriteByte(secretAlphabet[r%32])
+		b.WriteByte(plain[i])
 	}
 	return b.String()
 }
@@ -69,6 +78,10 @@ func (d *Directory) AddAppPassword(ctx context.Context, addr postino.Address, la
 	}
 	secret = newSecret()
 	sum := sha256.Sum256([]byte(plainSecret(secret)))
+	keys, err := d.scramKeys(ctx, addr, secret)
+	if err != nil {
+		return "", p, err
+	}
 	p = AppPassword{Name: label, Services: services, Created: time.Now().UTC().Truncate(time.Second)}
 	err = d.onUser(ctx, op, addr, func(_ kv.Tx, u *record) error {
 		if len(u.Apps) >= MaxAppPasswords {
@@ -76,7 +89,7 @@ func (d *Directory) AddAppPassword(ctx context.Context, addr postino.Address, la
 		}
 		u.LastApp++
 		p.ID = u.LastApp
-		u.Apps = append(u.Apps, appPassword{p.ID, p.Name, p.Services, p.Created, sum[:]})
+		u.Apps = append(u.Apps, appPassword{p.ID, p.Name, p.Services, p.Created, sum[:], keys})
 		return nil
 	})
 	if err != nil {

@@ -23,6 +23,9 @@ var (
 	ErrCredentials = errors.New("user name or password is wrong")
 	// ErrInsecure asks for TLS before any password.
 	ErrInsecure = errors.New("login needs an encrypted connection")
+	// ErrAuthorization tells who has proved to be somebody that he may not act for
+	// the other one whom he named, whether there is one or not (AU5).
+	ErrAuthorization = errors.New("no right to act for that user")
 	// ErrBlocked answers networks with too many failures, right password or not.
 	ErrBlocked = errors.New("too many failed logins, try again later")
 )
@@ -37,6 +40,10 @@ type Credentials struct {
 	Remote netip.Addr
 	// Secure tells that the password did not cross a network in clear.
 	Secure bool
+	// Authz is who to act as; empty means User.
+	Authz string
+	// Mechanism is that of SASL, for counting; empty for a command of its own.
+	Mechanism string
 }
 
 // verdictLife is how long the result of a slow check is believed.
@@ -58,39 +65,88 @@ type login struct {
 
 // Authenticate finds the user whom the credentials prove. Denied with
 // ErrCredentials: they prove nobody; with ErrInsecure: not asked on this
-// connection; Transient with ErrBlocked or ErrBusy, or from the store: try
-// later. Failures are answered late, see [FailureLimits]; the end of ctx cuts
-// the wait short.
+// connection; with ErrAuthorization: they prove another one; Transient with
+// ErrBlocked or ErrBusy, or from the store: try later. Failures are answered
+// late, see [FailureLimits]; the end of ctx cuts the wait short.
 func (d *Directory) Authenticate(ctx context.Context, c Credentials) (User, error) {
-	net := network(c.Remote)
-	if !c.Secure && net.IsValid() && d.opts.AcceptAny == nil {
-		return User{}, refuse(postino.Denied, ErrInsecure)
-	}
 	if d.opts.AcceptAny != nil {
 		return d.acceptLogin(ctx, c)
 	}
-	l, err := d.login(ctx, c.User)
+	t, err := d.begin(ctx, c)
 	if err != nil {
-		d.obs.deferred(err)
-		return User{}, refuse(postino.Transient, err)
+		return User{}, err
 	}
-	wait, ok := d.guard.admit(net, l.account, time.Now())
+	ok, repeated, err := d.verify(ctx, t.login, c)
+	return t.end(ctx, ok, repeated, err)
+}
+
+// attempt is one try to log in, by whatever mechanism: begin admits it, end
+// counts its verdict (AU3).
+type attempt struct {
+	d     *Directory
+	c     Credentials
+	net   netip.Prefix
+	login *login
+}
+
+// begin looks up the user and waits, or turns away, as earlier failures have it.
+func (d *Directory) begin(ctx context.Context, c Credentials) (*attempt, error) {
+	t := &attempt{d: d, c: c, net: network(c.Remote)}
+	if !c.Secure && t.net.IsValid() {
+		return nil, refuse(postino.Denied, ErrInsecure)
+	}
+	if err := t.look(ctx); err != nil {
+		return nil, err
+	}
+	wait, ok := d.guard.admit(t.net, t.login.account, time.Now())
 	if !ok {
 		d.obs.blocked(c)
-		return User{}, refuse(postino.Transient, ErrBlocked)
+		return nil, refuse(postino.Transient, ErrBlocked)
 	}
 	pause(ctx, wait)
-	ok, repeated, err := d.verify(ctx, l, c)
-	if err != nil {
-		d.obs.deferred(err)
+	return t, nil
+}
+
+// look finds what the user name leads to now.
+func (t *attempt) look(ctx context.Context) (err error) {
+	if t.login, err = t.d.login(ctx, t.c.User); err != nil {
+		t.d.obs.deferred(t.c, err)
+		return refuse(postino.Transient, err)
+	}
+	return nil
+}
+
+// end gives the verdict; err tells that there is none.
+func (t *attempt) end(ctx context.Context, ok, repeated bool, err error) (User, error) {
+	switch {
+	case err != nil:
+		t.d.obs.deferred(t.c, err)
 		return User{}, refuse(postino.Transient, err)
+	case !ok || t.login.user == nil || t.login.denied:
+		return User{}, t.fail(ctx, repeated)
 	}
-	if !ok {
-		return User{}, d.fail(ctx, net, l, c, repeated)
+	t.d.guard.succeeded(t.net, t.login.account)
+	if err := t.authorise(ctx); err != nil {
+		return User{}, err
 	}
-	d.guard.succeeded(net, l.account)
-	d.obs.loggedIn(c, l)
-	return l.user.User, nil
+	t.d.obs.loggedIn(t.c, t.login)
+	return t.login.user.User, nil
+}
+
+// authorise refuses to act for others: nobody may yet (AU5).
+func (t *attempt) authorise(ctx context.Context) error {
+	if t.c.Authz == "" || t.c.Authz == t.c.User {
+		return nil
+	}
+	other, err := t.d.login(ctx, t.c.Authz)
+	if err != nil {
+		return refuse(postino.Transient, err)
+	}
+	if other.account != t.login.account {
+		t.d.obs.foreign(t.c, t.login)
+		return refuse(postino.Denied, ErrAuthorization)
+	}
+	return nil
 }
 
 // refuse makes the error of a login, without naming the user.
@@ -100,12 +156,12 @@ func refuse(kind postino.Kind, cause error) error {
 
 // fail counts and delays a failure. A device that repeats one outdated
 // password is delayed but counts once.
-func (d *Directory) fail(ctx context.Context, net netip.Prefix, l *login, c Credentials, repeated bool) error {
-	delay := d.guard.limits.MinDelay
+func (t *attempt) fail(ctx context.Context, repeated bool) error {
+	delay := t.d.guard.limits.MinDelay
 	if !repeated {
 		var a alarm
-		delay, a = d.guard.failed(net, l.account, l.domain, time.Now())
-		d.obs.failed(c, l, a)
+		delay, a = t.d.guard.failed(t.net, t.login.account, t.login.domain, time.Now())
+		t.d.obs.failed(t.c, t.login, a)
 	}
 	pause(ctx, delay)
 	return refuse(postino.Denied, ErrCredentials)
@@ -116,6 +172,7 @@ func (d *Directory) fail(ctx context.Context, net netip.Prefix, l *login, c Cred
 func (d *Directory) verify(ctx context.Context, l *login, c Credentials) (ok, repeated bool, err error) {
 	if app, ok := l.appPassword(c.Password, c.Service); ok && !l.denied {
 		d.touch(ctx, appKey{l.user.ID, app}, time.Now())
+		d.keepAppKeys(ctx, l.user, app, c.Password)
 		return true, false, nil
 	}
 	password, err := canonicalPassword(c.Password)
@@ -137,7 +194,7 @@ func (d *Directory) verify(ctx context.Context, l *login, c Credentials) (ok, re
 		return false, false, err
 	}
 	d.verdicts.put(generation, k, verdict{ok, now.Add(verdictLife)})
-	if ok && !strings.HasPrefix(phc, d.hasher.cost.prefix()) {
+	if ok && (!strings.HasPrefix(phc, d.hasher.cost.prefix()) || !d.kept(l.user)) {
 		d.upgrade(ctx, l.user, password)
 	}
 	return ok && !l.denied, false, nil
@@ -162,13 +219,18 @@ func (d *Directory) verdictKey(l *login, password string) (k [32]byte) {
 	return k
 }
 
-// upgrade renews the hash of a password that was made at another cost (AU1).
+// upgrade renews what is kept of a password when it was made at another cost, or
+// for other mechanisms (AU1).
 func (d *Directory) upgrade(ctx context.Context, u *record, password string) {
+	var next secrets
 	hash, err := d.hasher.hash(ctx, password)
+	if err == nil {
+		next, err = d.secrets(ctx, u.Address, password)
+	}
 	if err == nil {
 		err = d.onUser(ctx, "renew password hash", u.Address, func(_ kv.Tx, now *record) error {
 			if now.Hash == u.Hash {
-				now.Hash = hash
+				now.Hash, now.Secrets = hash, next
 			}
 			return nil
 		})

@@ -13,7 +13,7 @@ import (
 	"github.com/postino-mail/postino"
 )
 
-var keepSample = flag.Bool("keep", false, "write testdata/store-v2.txt anew")
+var keepSample = flag.Bool("keep", false, "write testdata/store-v3.txt anew")
 
 // readStore loads a store that an earlier version of the program wrote.
 func readStore(t *testing.T, file string) *Directory {
@@ -39,9 +39,9 @@ func readStore(t *testing.T, file string) *Directory {
 func TestStoredFormat(t *testing.T) {
 	ctx := t.Context()
 	if *keepSample {
-		keepStore(t, "testdata/store-v2.txt")
+		keepStore(t, "testdata/store-v3.txt")
 	}
-	for _, file := range []string{"testdata/store-v1.txt", "testdata/store-v2.txt"} {
+	for _, file := range []string{"testdata/store-v1.txt", "testdata/store-v2.txt", "testdata/store-v3.txt"} {
 		d := readStore(t, file)
 		u, err := d.Authenticate(ctx, Credentials{User: "ana@example.org", Password: "correct horse"})
 		ok(t, err)
@@ -88,7 +88,7 @@ func TestStoredFormat(t *testing.T) {
 
 // keepStore writes a store with a record of every kind.
 func keepStore(t *testing.T, file string) {
-	d, db := open(t, Options{})
+	d, db := open(t, Options{Legacy: []string{"CRAM-MD5", "DIGEST-MD5"}, Realm: "mx.example.org"})
 	ctx := t.Context()
 	_, err := d.UpdateUser(ctx, addr("bob@example.org"), func(u *User) { u.Sends.Hour = 10 })
 	ok(t, err)

@@ -1,7 +1,9 @@
 package directory
 
 import (
+	"cmp"
 	"log/slog"
+	"strings"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/metric"
@@ -9,37 +11,50 @@ import (
 
 // observer tells of logins and of users who send much; it never sees a password.
 type observer struct {
-	log                               *slog.Logger
-	succeeded, refused, shutOut, busy *metric.Counter
-	alarms, sendAlarms                *metric.Counter
+	log                *slog.Logger
+	logins             map[string]outcomes // by mechanism; "" is a command of its own
+	alarms, sendAlarms *metric.Counter
 }
 
+// outcomes count the ends of logins.
+type outcomes struct{ ok, failed, blocked, deferred *metric.Counter }
+
 func newObserver(opts Options) observer {
-	logins := opts.Metrics.Counter("postino_logins_total", "Logins by result.", "result")
-	return observer{
-		log:       opts.Logger,
-		succeeded: logins.With("ok"), refused: logins.With("failed"), shutOut: logins.With("blocked"), busy: logins.With("deferred"),
+	logins := opts.Metrics.Counter("postino_logins_total", "Logins by SASL mechanism (command: LOGIN of IMAP, PASS of POP3) and result.", "mechanism", "result")
+	o := observer{
+		log: opts.Logger, logins: map[string]outcomes{},
 		alarms:     opts.Metrics.Counter("postino_login_alarms_total", "Limits on failed logins that were reached."),
 		sendAlarms: opts.Metrics.Counter("postino_send_alarms_total", "Limits on the recipients of a user that were reached."),
 	}
+	for _, m := range []string{"", "PLAIN", "LOGIN", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "CRAM-MD5", "DIGEST-MD5",
+		"OAUTHBEARER", "XOAUTH2", "EXTERNAL"} {
+		label := cmp.Or(strings.ToLower(m), "command")
+		o.logins[m] = outcomes{logins.With(label, "ok"), logins.With(label, "failed"), logins.With(label, "blocked"), logins.With(label, "deferred")}
+	}
+	return o
 }
 
-func (o observer) deferred(err error) {
-	o.busy.Inc()
+func (o observer) deferred(c Credentials, err error) {
+	o.logins[c.Mechanism].deferred.Inc()
 	o.log.Warn("login deferred", "error", err)
 }
 
 func (o observer) loggedIn(c Credentials, l *login) {
-	o.succeeded.Inc()
-	o.log.Debug("logged in", "user", postino.Printable(l.account), "service", c.Service, "remote", c.Remote)
+	o.logins[c.Mechanism].ok.Inc()
+	o.log.Debug("logged in", "user", postino.Printable(l.account), "service", c.Service, "mechanism", c.Mechanism, "remote", c.Remote)
+}
+
+func (o observer) foreign(c Credentials, l *login) {
+	o.logins[c.Mechanism].failed.Inc()
+	o.log.Info("login for another user refused", "user", postino.Printable(l.account), "other", postino.Printable(c.Authz), "service", c.Service, "remote", c.Remote)
 }
 
 func (o observer) failed(c Credentials, l *login, a alarm) {
-	o.refused.Inc()
+	o.logins[c.Mechanism].failed.Inc()
 	if a != (alarm{}) {
 		o.alarms.Inc()
 	}
-	o.log.Info("login failed", "user", postino.Printable(l.account), "service", c.Service, "remote", c.Remote)
+	o.log.Info("login failed", "user", postino.Printable(l.account), "service", c.Service, "mechanism", c.Mechanism, "remote", c.Remote)
 	if a.network {
 		o.log.Warn("network blocked after failed logins", "remote", c.Remote)
 	}
@@ -52,7 +67,7 @@ func (o observer) failed(c Credentials, l *login, a alarm) {
 }
 
 func (o observer) blocked(c Credentials) {
-	o.shutOut.Inc()
+	o.logins[c.Mechanism].blocked.Inc()
 	o.log.Debug("login from a blocked network", "service", c.Service, "remote", c.Remote)
 }
 

@@ -36,11 +36,13 @@ import (
 //	d e owner delegate         who may send as the owner
 //	d f delegate owner         the same, the other way round
 //	d s id                     what the user sent lately, outside the mark
+//	d k                        the secret that salts come from, outside the mark
 //
 // Values begin with a version octet. Ids are eight octets, big endian. Version 2
-// of the records knows relay domains and targets elsewhere; numbers are as in 1.
+// of the records knows relay domains and targets elsewhere, version 3 what SCRAM
+// and its elders keep of a password; numbers and the secret are as in 1.
 const (
-	version       = 2
+	version       = 3
 	numberVersion = 1
 )
 
@@ -65,6 +67,7 @@ type Directory struct {
 	hasher   *hasher
 	guard    *guard
 	secret   [32]byte // keys the verdicts, so that memory holds no password hash worth stealing
+	salts    salts
 
 	quit chan struct{}
 	done sync.WaitGroup

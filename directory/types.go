@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -200,6 +201,17 @@ type Options struct {
 	// GOMAXPROCS and 64.
 	Hashes, HashQueue int
 	Failures          FailureLimits
+	// Legacy are those of CRAM-MD5 and DIGEST-MD5 that are offered. What is kept
+	// for them is as good as the password for whoever reads the store.
+	Legacy []string
+	// Realm is the host name in challenges of Legacy; with another one the secrets
+	// of DIGEST-MD5 are made anew at the next login with the password.
+	Realm string
+	// Certificates are those that our listeners may have shown, for channel
+	// binding; nil: not known.
+	Certificates func() []*x509.Certificate
+	// Tokens checks OAuth tokens; nil: none are taken.
+	Tokens TokenValidator
 	// Sends are the limits of users who have none of their own. Zero fields
 	// are 500 in an hour and 2,000 in a day.
 	Sends SendLimits

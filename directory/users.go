@@ -19,8 +19,10 @@ import (
 type record struct {
 	User
 	// Hash is the password in PHC form; empty: none.
-	Hash string        `json:",omitempty"`
-	Apps []appPassword `json:",omitempty"`
+	Hash string `json:",omitempty"`
+	// Secrets are what other mechanisms know the same password by.
+	Secrets secrets       `json:",omitzero"`
+	Apps    []appPassword `json:",omitempty"`
 	// LastApp is the last id given to an app password.
 	LastApp uint64 `json:",omitempty"`
 	// Credentials grows with every change that may end a right to log in.
@@ -39,7 +41,8 @@ func (d *Directory) AddUser(ctx context.Context, n NewUser) (User, error) {
 	if n.Shared && n.Password != "" {
 		return User{}, postino.E(postino.Invalid, op, name(n.Address), errors.New("nobody logs in as a shared account, so it has no password"))
 	}
-	hash := ""
+	var hash string
+	var kept secrets
 	if n.Password != "" {
 		password, err := newPassword(op, n.Password)
 		if err != nil {
@@ -48,8 +51,11 @@ func (d *Directory) AddUser(ctx context.Context, n NewUser) (User, error) {
 		if hash, err = d.hasher.hash(ctx, password); err != nil {
 			return User{}, err
 		}
+		if kept, err = d.secrets(ctx, n.Address, password); err != nil {
+			return User{}, err
+		}
 	}
-	return d.addUser(ctx, op, record{Hash: hash, User: User{
+	return d.addUser(ctx, op, record{Hash: hash, Secrets: kept, User: User{
 		Address: n.Address, Name: n.Name, Language: n.Language, Role: n.Role,
 		Quota: n.Quota, Disabled: n.Disabled, Shared: n.Shared, Created: time.Now().UTC().Truncate(time.Second),
 	}})
@@ -150,8 +156,12 @@ func (d *Directory) SetPassword(ctx context.Context, addr postino.Address, passw
 	if err != nil {
 		return err
 	}
+	kept, err := d.secrets(ctx, addr, password)
+	if err != nil {
+		return err
+	}
 	return d.onUser(ctx, op, addr, func(_ kv.Tx, u *record) error {
-		u.Hash = hash
+		u.Hash, u.Secrets = hash, kept
 		return nil
 	})
 }

@@ -67,19 +67,26 @@ func (s *session) Authenticate(_ context.Context, mechanism string) (imap.Exchan
 	return s.authenticator().Start(mechanism)
 }
 
-// authenticator checks credentials and leaves who it was in proved.
+// authenticator logs in and leaves who it was in proved.
 func (s *session) authenticator() *sasl.Authenticator {
-	return &sasl.Authenticator{Password: func(ctx context.Context, c sasl.Credentials) (string, error) {
-		if c.Authz != "" && c.Authz != c.User { // nobody may act for another yet (AU5)
-			return "", &imap.Error{Code: "AUTHORIZATIONFAILED", Text: "no right to act for that user"}
+	peer := directory.Peer{Service: directory.ServiceIMAP, Remote: remote(s.conn.Remote), TLS: s.conn.TLS()}
+	return s.desk.opts.Directory.SASL(peer, func(_ string, u directory.User, err error) error {
+		if err == nil {
+			s.proved = &u
 		}
-		u, err := s.check(ctx, c.User, c.Password)
-		if err != nil {
-			return "", err
-		}
-		s.proved = &u
-		return u.Address.String(), nil
-	}}
+		return reason(err)
+	})
+}
+
+// reason gives the errors of a login the codes of RFC 5530 §3.
+func reason(err error) error {
+	switch {
+	case errors.Is(err, directory.ErrInsecure):
+		return &imap.Error{Code: "PRIVACYREQUIRED", Text: "log in under TLS"}
+	case errors.Is(err, directory.ErrAuthorization):
+		return &imap.Error{Code: "AUTHORIZATIONFAILED", Text: "no right to act for that user"}
+	}
+	return err
 }
 
 // Bind opens the account of the user that the exchange proved.
@@ -96,10 +103,7 @@ func (s *session) check(ctx context.Context, user, password string) (directory.U
 	u, err := s.desk.opts.Directory.Authenticate(ctx, directory.Credentials{
 		User: user, Password: password, Service: directory.ServiceIMAP, Remote: remote(s.conn.Remote), Secure: s.conn.Secure(),
 	})
-	if errors.Is(err, directory.ErrInsecure) {
-		return u, &imap.Error{Code: "PRIVACYREQUIRED", Text: "log in under TLS"}
-	}
-	return u, err
+	return u, reason(err)
 }
 
 // remote returns the address of a TCP peer, zero for others.

@@ -103,7 +103,6 @@ func New(opts Options) *Backend {
 // NewSession implements smtp.Backend.
 func (b *Backend) NewSession(ctx context.Context, c *smtp.Conn) (smtp.Session, error) {
 	s := &session{b: b, conn: c}
-	s.auth.Password = s.password
 	if name := c.Identity(); name != "" { // a listed peer vouches for the user (XCLIENT LOGIN)
 		a, err := postino.ParseAddress(name)
 		if err == nil {
@@ -120,7 +119,6 @@ func (b *Backend) NewSession(ctx context.Context, c *smtp.Conn) (smtp.Session, e
 type session struct {
 	b    *Backend
 	conn *smtp.Conn
-	auth sasl.Authenticator
 	user directory.User // zero: not logged in
 }
 
@@ -131,34 +129,31 @@ func (s *session) Close()                                    {}
 
 func (s *session) Mechanisms() []string {
 	if s.b.opts.Profile == Submission || s.b.opts.Auth {
-		return s.auth.Mechanisms()
+		return s.authenticator().Mechanisms()
 	}
 	return nil
 }
 
 func (s *session) Auth(_ context.Context, mechanism string) (smtp.Exchange, error) {
-	x, err := s.auth.Start(mechanism)
+	x, err := s.authenticator().Start(mechanism)
 	if err != nil {
 		return nil, err
 	}
 	return x, nil
 }
 
-// password checks a login against the directory, which also slows guessing.
-func (s *session) password(ctx context.Context, c sasl.Credentials) (string, error) {
-	if c.Authz != "" && c.Authz != c.User {
-		return "", postino.E(postino.Denied, "authenticate", "", errors.New("acting for others is not offered"))
-	}
-	u, err := s.b.opts.Directory.Authenticate(ctx, directory.Credentials{
-		User: c.User, Password: c.Password, Service: directory.ServiceSMTP, Remote: s.conn.Remote(), Secure: s.conn.TLS() != nil,
+// authenticator logs in against the directory, which also slows guessing.
+func (s *session) authenticator() *sasl.Authenticator {
+	peer := directory.Peer{Service: directory.ServiceSMTP, Remote: s.conn.Remote(), TLS: s.conn.TLS()}
+	return s.b.opts.Directory.SASL(peer, func(name string, u directory.User, err error) error {
+		s.b.observe.login(s, name, err)
+		switch {
+		case errors.Is(err, directory.ErrInsecure):
+			return &smtp.Reply{Code: 538, Enhanced: "5.7.11", Text: "Encryption required for authentication"}
+		case err != nil:
+			return err
+		}
+		s.user = u
+		return nil
 	})
-	s.b.observe.login(s, c.User, err)
-	switch {
-	case errors.Is(err, directory.ErrInsecure):
-		return "", &smtp.Reply{Code: 538, Enhanced: "5.7.11", Text: "Encryption required for authentication"}
-	case err != nil:
-		return "", err
-	}
-	s.user = u
-	return u.Address.String(), nil
 }

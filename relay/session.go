@@ -193,7 +193,7 @@ func (r *Relay) login(ctx context.Context, w *way, s *session) *trouble {
 		return ours(451, "4.7.5", "route %s: the password is not sent to %s without TLS", w.route.Name, s.host.Name)
 	}
 	offered, _ := s.Has("AUTH")
-	m := sasl.ChooseClient(offered, w.route.User, w.route.Password)
+	m := sasl.ChooseClient(offered, sasl.ClientOptions{User: w.route.User, Password: w.route.Password, TLS: s.TLS()})
 	if m == nil {
 		return ours(451, "4.7.4", "route %s: %s offers no way to log in that is known here", w.route.Name, s.host.Name)
 	}

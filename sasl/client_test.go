@@ -46,9 +46,9 @@ func TestClientRefuses(t *testing.T) {
 
 // TestChooseClient takes the best that both know.
 func TestChooseClient(t *testing.T) {
-	for announced, want := range map[string]string{"LOGIN PLAIN X": "PLAIN", "login": "LOGIN", "CRAM-MD5": "", "": ""} {
+	for announced, want := range map[string]string{"LOGIN PLAIN X": "PLAIN", "login": "LOGIN", "CRAM-MD5": "CRAM-MD5", "LOGIN CRAM-MD5": "LOGIN", "X": "", "": ""} {
 		got := ""
-		if c := ChooseClient(announced, "u", "p"); c != nil {
+		if c := ChooseClient(announced, ClientOptions{User: "u", Password: "p", AllowClear: true}); c != nil {
 			got = c.Mechanism()
 		}
 		if got != want {

@@ -50,3 +50,22 @@ func (l *login) Next(ctx context.Context, response []byte) ([]byte, bool, error)
 	}
 	return l.password(ctx, Credentials{User: l.user, Password: string(response)})
 }
+
+// external is EXTERNAL (RFC 4422 §A): one message, the authorisation identity or
+// nothing.
+type external struct{ exchange }
+
+// Next asks for the message when it did not come with the command.
+func (e *external) Next(ctx context.Context, response []byte) ([]byte, bool, error) {
+	if err := e.count(response); err != nil {
+		return nil, false, err
+	}
+	if response == nil {
+		return []byte{}, false, nil
+	}
+	if !text(string(response), MaxName) {
+		return nil, false, e.fail("name is not clean text of allowed length")
+	}
+	e.ended = true
+	return e.finish(e.auth.External(ctx, string(response)))
+}

@@ -15,6 +15,7 @@ import (
 type directory struct{ asked []Credentials }
 
 func (d *directory) check(_ context.Context, c Credentials) (string, error) {
+	c.Mechanism = ""
 	d.asked = append(d.asked, c)
 	if c.User == "tim" && c.Password == "tanstaaftanstaaf" {
 		return "tim@example.org", nil
@@ -58,7 +59,7 @@ func TestPlain(t *testing.T) {
 		asked     Credentials
 	}{
 		{name: "RFC 4616 example", msg: "\x00tim\x00tanstaaftanstaaf", id: "tim@example.org", asked: Credentials{User: "tim", Password: "tanstaaftanstaaf"}},
-		{name: "authorisation id", msg: "Ursel\x00Kurt\x00xipj3plmq", kind: postino.Denied, asked: Credentials{"Ursel", "Kurt", "xipj3plmq"}},
+		{name: "authorisation id", msg: "Ursel\x00Kurt\x00xipj3plmq", kind: postino.Denied, asked: Credentials{Authz: "Ursel", User: "Kurt", Password: "xipj3plmq"}},
 		{name: "wrong password", msg: "\x00tim\x00no", kind: postino.Denied, asked: Credentials{User: "tim", Password: "no"}},
 		{name: "empty", msg: "", kind: postino.Invalid},
 		{name: "one NUL", msg: "\x00tim", kind: postino.Invalid},

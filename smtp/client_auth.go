@@ -46,6 +46,9 @@ func (c *Client) exchange(m sasl.Client, initial []byte) error {
 		case err != nil:
 			return err
 		case r.Success():
+			if err := m.Done(); err != nil {
+				return c.fail(StageAuth, nil, err)
+			}
 			c.authed = true
 			return nil
 		case r.Code != 334 && r.Code/100 == 3:

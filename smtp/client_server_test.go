@@ -50,7 +50,7 @@ func TestClientWithServer(t *testing.T) {
 			}
 		}
 		mechs, _ := c.Has("AUTH")
-		if err := c.Auth(ctx, sasl.ChooseClient(mechs, "tim", "tim")); err != nil {
+		if err := c.Auth(ctx, sasl.ChooseClient(mechs, sasl.ClientOptions{User: "tim", Password: "tim", TLS: c.TLS()})); err != nil {
 			t.Fatal(err)
 		}
 		when := time.Now().UTC().Truncate(time.Second).Add(10 * time.Minute)
