@@ -403,7 +403,7 @@ func BenchmarkSort(b *testing.B) {
 		b.Run("first/"+name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				w.columns = newColumnCache(w.opts.SortCache)
+				w.columns = newColumnCache(w.Store.opts.SortCache)
 				ok[[]int](b)(a.Sort(ctx, s, all, keys, UnicodeCasemap, nil))
 			}
 		})
