@@ -60,6 +60,11 @@ func commandTable() map[string]*command {
 		{name: "UNSELECT", states: selected, run: (*conn).unselect},
 		{name: "EXPUNGE", states: selected, run: (*conn).expunge},
 		{name: "SEARCH", states: selected, numbered: true, run: (*conn).search},
+		{name: "SORT", states: selected, numbered: true, run: (*conn).sort},
+		{name: "THREAD", states: selected, numbered: true, run: (*conn).thread},
+		{name: "ESEARCH", states: loggedIn, numbered: true, run: (*conn).multiSearch},
+		{name: "CANCELUPDATE", states: selected, run: (*conn).cancelUpdate},
+		{name: "UIDBATCHES", states: selected, run: (*conn).uidBatches},
 		{name: "FETCH", states: selected, numbered: true, run: (*conn).fetch},
 		{name: "STORE", states: selected, numbered: true, run: (*conn).store},
 		{name: "REPLACE", states: selected, message: true, run: (*conn).replace},
@@ -75,6 +80,7 @@ func commandTable() map[string]*command {
 // uidNames are the commands that UID can precede (RFC 9051 §6.4.9).
 var uidNames = map[string]string{
 	"COPY": "UID COPY", "MOVE": "UID MOVE", "FETCH": "UID FETCH", "SEARCH": "UID SEARCH",
+	"SORT": "UID SORT", "THREAD": "UID THREAD",
 	"STORE": "UID STORE", "EXPUNGE": "UID EXPUNGE", "REPLACE": "UID REPLACE",
 }
 

@@ -51,6 +51,7 @@ type conn struct {
 	readOnly   bool    // and whether it may not be changed
 	saved      []Range // "$": UIDs
 	extras     *extras // nil until one is used
+	collation  string  // of searches and sorts, empty the default
 	idling     atomic.Bool
 	changed    atomic.Bool // a Poll has something to write
 	loginUntil time.Time

@@ -3,6 +3,7 @@ package imap
 // extras is the state of extensions that few connections use. It is nil until the
 // first of them is used, so that an idle client costs no more for it.
 type extras struct {
+	contexts searchContexts
 }
 
 // extra returns the connection's extras, and makes them where there are none.

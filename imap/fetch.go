@@ -58,11 +58,14 @@ func (c *conn) fetch() error {
 		req.Items |= FetchUID
 	}
 	w := FetchWriter{out: &c.out, modseq: req.Items&FetchModSeq != 0}
+	if req.MarkSeen {
+		w.track = c.tracked()
+	}
 	return c.sess.Fetch(c.ctx, &w, req)
 }
 
 // fetchModifiers reads "(CHANGEDSINCE n)" (RFC 7162 §3.1.4.1), for UID FETCH also with
-// VANISHED (§3.2.6).
+// VANISHED (§3.2.6) and "PARTIAL a:b" (RFC 9394 §3.3).
 func (c *conn) fetchModifiers(req *FetchRequest) error {
 	err := c.parenthesised(func() error {
 		label, err := c.p.Label()
@@ -83,6 +86,11 @@ func (c *conn) fetchModifiers(req *FetchRequest) error {
 			if !c.uid || !c.out.qresync {
 				err = syntax("VANISHED needs UID FETCH and ENABLE QRESYNC")
 			}
+		case "PARTIAL":
+			if !c.uid || req.Partial != nil {
+				return syntax("Unknown modifier")
+			}
+			req.Partial, err = c.partialRange()
 		default:
 			err = syntax("Unknown modifier")
 		}

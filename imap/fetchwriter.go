@@ -14,12 +14,16 @@ import (
 // the caller holds no lock.
 type FetchWriter struct {
 	out    *output
-	modseq bool // MODSEQ was asked for
-	open   bool // within the parentheses, before the first item
+	modseq bool            // MODSEQ was asked for
+	open   bool            // within the parentheses, before the first item
+	track  *searchContexts // where flags may change and searches are kept up to date
 }
 
 // Begin begins the response of the message with this sequence number and UID.
 func (w *FetchWriter) Begin(seq, uid uint32) {
+	if w.track != nil {
+		w.track.changed = append(w.track.changed, uid)
+	}
 	b := append(w.out.buf, "* "...)
 	if w.out.uidOnly { // RFC 9586 §3.3
 		b = strconv.AppendUint(b, uint64(uid), 10)

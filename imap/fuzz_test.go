@@ -87,6 +87,12 @@ func FuzzSessionAfterLogin(f *testing.F) {
 		"a COPY 1:2 Work\r\nb UID MOVE 3 Work\r\nc SELECT Work (CONDSTORE)\r\nd CLOSE\r\n",
 		"a CREATE &AOk-/b (USE (\\Sent))\r\nb RENAME &AOk-/b c\r\nc DELETE c\r\nd SUBSCRIBE c\r\n",
 		"a ENABLE IMAP4rev2 CONDSTORE\r\nb EXAMINE \"Caf\xc3\xa9\"\r\nc LIST \"\" *\r\n",
+		"a SORT RETURN (PARTIAL -1:-2 COUNT SAVE) (REVERSE SIZE SUBJECT) UTF-8 ALL\r\nb UID SORT (ARRIVAL) UTF-8 $\r\nc THREAD REFS UTF-8 ALL\r\n",
+		"a UID SEARCH RETURN (UPDATE (UID FLAGS) ALL) SEEN\r\nb SORT RETURN (UPDATE CONTEXT) (SIZE) UTF-8 1:*\r\nc STORE 1:* +FLAGS.SILENT \\Seen\r\nd EXPUNGE\r\ne CANCELUPDATE \"a\" \"b\"\r\n",
+		"a SEARCH RETURN (RELEVANCY ALL) FUZZY TEXT x\r\nb SORT (RELEVANCY) UTF-8 FUZZY BODY y\r\nc SEARCH FILTER seen NOT FILTER deep FILTER none\r\n",
+		"a ESEARCH IN (mailboxes (Work INBOX) subtree-one A personal) RETURN (MIN PARTIAL 1:5) UNSEEN\r\nb ESEARCH ALL\r\n",
+		"a UIDBATCHES 500 1:2\r\nb UIDBATCHES 1000\r\nc UID FETCH 1:* FLAGS (PARTIAL -1:-2 CHANGEDSINCE 1)\r\n",
+		"a SEARCH CHARSET ISO-8859-1 SUBJECT {1+}\r\n\xe9 KEYWORD x\r\n",
 		"a IDLE\r\nDONE\r\nb NAMESPACE\r\nc CHECK\r\nd UNSELECT\r\n",
 		"a ENABLE QRESYNC UTF8=ACCEPT\r\nb SELECT INBOX (QRESYNC (101 1 1:3 (1:2 1:2)))\r\nc UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)\r\nd EXPUNGE\r\n",
 		"a ENABLE UIDONLY\r\nb UID FETCH 1:* BODY[]\r\nc UID STORE 2 +FLAGS \\Seen\r\nd UID SEARCH 1\r\ne EXPUNGE\r\n",
@@ -94,7 +100,7 @@ func FuzzSessionAfterLogin(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		store := newMemStore("Work", "Caf\u00e9", "A/B")
+		store := newMemStore("Work", "Caf\u00e9", "A/B").withFilters()
 		store.subs["Gone/x"] = true
 		store.put("INBOX", mail1, Seen)
 		store.put("INBOX", mail1, Deleted, "$Forwarded")
@@ -106,7 +112,7 @@ func FuzzSessionAfterLogin(f *testing.F) {
 // parsing returns a connection that is good for parsing a line.
 func parsing(line string) *conn {
 	c := newConn(NewServer(Options{}), &sink{in: strings.NewReader("")})
-	c.state = selected
+	c.state, c.sess = selected, &memSession{store: newMemStore().withFilters()}
 	c.p.Reset([]byte(line))
 	return c
 }
@@ -119,8 +125,8 @@ func printKey(b *strings.Builder, k *SearchKey) {
 	switch k.Op {
 	case SearchAll:
 		b.WriteString("ALL")
-	case SearchAnd, SearchOr, SearchNot:
-		b.WriteString([]string{SearchAnd: "(", SearchOr: "OR ", SearchNot: "NOT "}[k.Op])
+	case SearchAnd, SearchOr, SearchNot, SearchFuzzy:
+		b.WriteString([]string{SearchAnd: "(", SearchOr: "OR ", SearchNot: "NOT ", SearchFuzzy: "FUZZY "}[k.Op])
 		for i := range k.Keys {
 			if i > 0 {
 				b.WriteString(" ")
@@ -154,9 +160,9 @@ func printKey(b *strings.Builder, k *SearchKey) {
 				fmt.Fprintf(b, "%s %s", name, text(k.Text))
 			case 'd':
 				fmt.Fprintf(b, "%s %s", name, k.Date.Format("2-Jan-2006"))
-			case 'n':
+			case 'n', 's':
 				fmt.Fprintf(b, "%s %d", name, k.Size)
-			case 'k':
+			case 'k', 'o':
 				fmt.Fprintf(b, "%s %s", name, k.Text)
 			}
 		}
@@ -175,7 +181,8 @@ func FuzzSearchKeys(f *testing.F) {
 	for _, s := range []string{
 		"ALL", "OR SEEN (NOT DELETED 1:5,*) FROM \"bob\"", "NEW OLD UNSEEN", "HEADER Subject \"\" UID $ $ 2,4:*",
 		"BEFORE 1-Feb-2026 SENTON \"03-Mar-2026\" LARGER 10 SMALLER 20 KEYWORD $x UNKEYWORD y",
-		"MODSEQ \"/flags/\\\\seen\" all 5", "((((ALL))))", "NOT NOT OR NOT ALL ALL",
+		"MODSEQ \"/flags/\\\\seen\" all 5", "((((ALL))))", "FUZZY (SUBJECT x FUZZY 1:2) YOUNGER 5 OLDER 1",
+		"SAVEDON 1-Feb-2026 SAVEDBEFORE 2-Feb-2026 SAVEDSINCE 3-Feb-2026 SAVEDATESUPPORTED EMAILID M1-2 THREADID Ta_b", "FILTER x", "NOT NOT OR NOT ALL ALL",
 	} {
 		f.Add(s)
 	}

@@ -278,6 +278,13 @@ func (g *grammar) code() {
 	case "BADCHARSET":
 		g.sp()
 		g.list(func() { g.astring() })
+	case "NOUPDATE":
+		g.sp()
+		g.string()
+	case "UNDEFINED-FILTER":
+		g.sp()
+		g.atom()
+	case "TOOFEW", "TOOMANY":
 	case "READ-ONLY", "READ-WRITE", "CLOSED", "TRYCREATE", "NONEXISTENT", "ALREADYEXISTS", "CANNOT", "NOPERM",
 		"AUTHENTICATIONFAILED", "PRIVACYREQUIRED", "SERVERBUG", "UNAVAILABLE", "OVERQUOTA", "LIMIT", "TOOBIG",
 		"USEATTR", "HASCHILDREN", "EXPUNGEISSUED", "CORRUPTION",
@@ -409,7 +416,7 @@ func (g *grammar) untagged() {
 			g.try("~")
 			g.nstring()
 		})
-	case "SEARCH":
+	case "SEARCH", "SORT":
 		for g.try(" ") {
 			if g.try("(MODSEQ ") {
 				g.number()
@@ -431,6 +438,12 @@ func (g *grammar) untagged() {
 			break
 		}
 		g.set()
+	case "THREAD":
+		if g.try(" ") {
+			g.threads()
+		}
+	case "UIDBATCHES":
+		g.uidBatches()
 	case "NAMESPACE":
 		for range 3 {
 			g.sp()
@@ -477,28 +490,6 @@ func (g *grammar) mailboxList() {
 			g.sp()
 			g.list(func() { g.astring() })
 		})
-	}
-}
-
-func (g *grammar) esearch() {
-	g.lit(" (TAG ")
-	g.string()
-	g.lit(")")
-	g.try(" UID")
-	for g.try(" ") {
-		switch w := g.atom(); w {
-		case "MIN", "MAX":
-			g.sp()
-			g.nz()
-		case "COUNT", "MODSEQ":
-			g.sp()
-			g.number()
-		case "ALL":
-			g.sp()
-			g.set()
-		default:
-			g.fail("unknown return data " + w)
-		}
 	}
 }
 

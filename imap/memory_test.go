@@ -3,7 +3,6 @@ package imap
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -584,6 +583,7 @@ func (s *memSession) Search(ctx context.Context, req SearchRequest) (*SearchData
 		return nil, ctx.Err()
 	}
 	d := NewSearchData(&req)
+	var found memResults
 	for i, k := range s.known {
 		m := s.box.byUID(k.uid)
 		if m == nil {
@@ -594,9 +594,10 @@ func (s *memSession) Search(ctx context.Context, req SearchRequest) (*SearchData
 			return nil, err
 		}
 		if ok {
-			d.Add(uint32(i+1), m.uid, m.modseq)
+			found = append(found, memFound{uint32(i + 1), m})
 		}
 	}
+	found.deliver(&req, d)
 	return d, nil
 }
 
@@ -630,8 +631,11 @@ func (s *memSession) matches(k *SearchKey, m *memMsg, seq uint32) (bool, error) 
 		}
 		return k.Op == SearchAnd, nil
 	case SearchSet:
-		seqs, err := s.resolve(k.Set)
-		return slices.Contains(seqs, seq), err
+		if n := len(s.known); k.Set.UID {
+			return k.Set.Contains(m.uid, s.known[n-1].uid), nil
+		} else {
+			return k.Set.Contains(seq, uint32(n)), nil
+		}
 	case SearchFlag:
 		return m.flags&k.Flag != 0, nil
 	case SearchKeyword:
@@ -665,7 +669,7 @@ func (s *memSession) matches(k *SearchKey, m *memMsg, seq uint32) (bool, error) 
 	case SearchModSeq:
 		return m.modseq >= k.ModSeq, nil
 	}
-	return false, errors.New("unknown search key")
+	return s.matchesMore(k, m, seq)
 }
 
 func (s *memSession) Poll(_ context.Context, w *UpdateWriter, expunge bool) error {

@@ -52,6 +52,7 @@ type Limits struct {
 	Ranges     int // ranges in a sequence set, 10,000
 	Items      int // FETCH sections, header fields, LIST patterns and keywords of a command, 1,000 each
 	URL        int // octets of an IMAP URL, 8 KiB
+	Contexts   int // searches and sorts of a session that tell of changes, 8
 	NameLevels int // levels of a mailbox name, 20
 	NameLevel  int // octets of a level, 255
 
@@ -97,6 +98,7 @@ func (l Limits) withDefaults() Limits {
 	orInt(&l.Ranges, 10_000)
 	orInt(&l.Items, 1000)
 	orInt(&l.URL, 8<<10)
+	orInt(&l.Contexts, 8)
 	orInt(&l.NameLevels, 20)
 	orInt(&l.NameLevel, 255)
 	orTime(&l.IdleTime, 30*time.Minute)

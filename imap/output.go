@@ -176,11 +176,15 @@ type UpdateWriter struct {
 	uid      bool // within a UID command: FETCH responses name the UID
 	silent   bool // STORE with .SILENT
 	readOnly bool
-	vanished []Range // expunged, not yet told; see gone
+	vanished []Range         // expunged, not yet told; see gone
+	track    *searchContexts // nil when no search is to be kept up to date
 }
 
 // Exists tells how many messages there are now; it never shrinks (RFC 9051 §7.4.1).
 func (w *UpdateWriter) Exists(n uint32) {
+	if w.track != nil {
+		w.track.grown = true
+	}
 	w.count(n, " EXISTS\r\n")
 	w.out.exists = n
 }
@@ -195,6 +199,10 @@ func (w *UpdateWriter) Recent(n uint32) {
 // Expunge tells that a message is gone: the sequence numbers above seq count one
 // less from here on (RFC 9051 §7.5.1). uid is the UID it had.
 func (w *UpdateWriter) Expunge(seq, uid uint32) {
+	if w.track != nil {
+		w.settle() // its numbers are those before this one goes
+		w.track.expunged(w.out, seq, uid)
+	}
 	w.out.exists--
 	if w.out.qresync || w.out.uidOnly { // RFC 7162 §3.2.10, RFC 9586 §3.6
 		w.gone(uid)
@@ -229,6 +237,9 @@ func (w *UpdateWriter) count(n uint32, text string) {
 // Flags tells the flags of a message. The mod-sequence is printed for clients
 // that know of it (RFC 7162 §3.1), the UID where it helps (RFC 9051 §7.5.2).
 func (w *UpdateWriter) Flags(seq, uid uint32, modseq uint64, f Flag, keywords []string) {
+	if w.track != nil {
+		w.track.changed = append(w.track.changed, uid)
+	}
 	o := w.out
 	w.settle()
 	if w.silent && !o.condstore {

@@ -33,7 +33,7 @@ func (c *conn) finish(err error) {
 // poll writes what else happened in the mailbox. Sequence numbers stay as they
 // are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1).
 func (c *conn) poll() {
-	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly}
+	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly, track: c.tracked()}
 	err := c.sess.Poll(c.ctx, &w, c.uid && !c.seqs || !c.cmd.numbered)
 	w.settle()
 	if err != nil {
@@ -43,6 +43,10 @@ func (c *conn) poll() {
 		// The client's picture can no longer be kept true.
 		c.out.str("* BYE Mailbox is not available any more\r\n")
 		c.quit = true
+		return
+	}
+	if w.track != nil {
+		c.updateContexts(w.track)
 	}
 }
 

@@ -2,82 +2,162 @@ package imap
 
 import (
 	"context"
-	"strconv"
+	"errors"
 
 	"github.com/postino-mail/postino/imap/internal/wire"
+	"github.com/postino-mail/postino/message"
 )
+
+// searchCommand is SEARCH, SORT, THREAD or ESEARCH as it was read.
+type searchCommand struct {
+	SearchRequest
+	sorted   bool // it is SORT
+	extended bool // RETURN was there: the answer is an ESEARCH response
+	// update is what the client wants to be sent of new messages that match (RFC
+	// 5465 §7), nil nothing.
+	update *FetchRequest
+	// What the keys use: "$" or sequence numbers mean the selected mailbox.
+	dollar bool
+}
 
 // search is SEARCH and UID SEARCH (RFC 9051 §6.4.4).
 func (c *conn) search() error {
-	req := SearchRequest{UID: c.uid, Return: ReturnAll}
-	extended, err := c.searchArguments(&req)
+	q := &searchCommand{SearchRequest: SearchRequest{UID: c.uid, Return: ReturnAll}}
+	return c.searched(q, c.searchAny(q))
+}
+
+// sort is SORT and UID SORT (RFC 5256 §3, RFC 5267 §3).
+func (c *conn) sort() error {
+	q := &searchCommand{SearchRequest: SearchRequest{UID: c.uid, Return: ReturnAll}, sorted: true}
+	return c.searched(q, c.searchAny(q))
+}
+
+// searchAny reads and does SEARCH and SORT.
+func (c *conn) searchAny(q *searchCommand) error {
+	if err := c.searchArguments(q); err != nil {
+		return err
+	}
+	if q.Return&ReturnUpdate != 0 && c.extra().contexts.named(c.tag) != nil {
+		return syntax("Tag reuse") // RFC 5267 §4.3
+	}
+	data, err := c.find(&q.SearchRequest)
 	if err != nil {
 		return err
 	}
+	if q.Return&ReturnSave != 0 {
+		c.saved = data.save(&q.SearchRequest)
+	}
+	switch {
+	case q.Return == ReturnSave: // the client wants nothing now (RFC 9051 §6.4.4)
+	case q.extended || c.out.rev2 && !q.sorted:
+		c.out.str(`* ESEARCH (TAG `)
+		c.out.buf = wire.AppendString(c.out.buf, string(c.tag), false)
+		c.out.str(")")
+		c.out.esearch(&q.SearchRequest, data)
+	default:
+		c.out.numbers(&q.SearchRequest, data)
+	}
+	if q.Return&ReturnUpdate != 0 {
+		c.watchSearch(q, data)
+	}
+	return nil
+}
+
+// find lets the session search, for a limited time (IM5).
+func (c *conn) find(req *SearchRequest) (*SearchData, error) {
 	if req.ModSeq {
 		c.enableCondStore()
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, c.lim.CommandTime)
 	defer cancel()
-	data, err := c.sess.Search(ctx, req)
-	if err != nil {
-		if req.Return&ReturnSave != 0 {
-			c.saved = nil // RFC 9051 §6.4.4.1
-		}
-		if ctx.Err() == context.DeadlineExceeded {
-			err = &Error{Code: "LIMIT", Text: "The search took too long", Err: err}
-		}
-		return err
-	}
-	if req.Return&ReturnSave != 0 {
-		c.saved = data.save(req.Return)
-	}
-	switch {
-	case req.Return == ReturnSave: // the client wants nothing now (RFC 9051 §6.4.4)
-	case extended || c.out.rev2:
-		c.printESearch(&req, data)
-	default:
-		c.printSearch(&req, data)
-	}
-	return nil
+	data, err := c.sess.Search(ctx, *req)
+	return data, tooLong(ctx, err)
 }
 
-// searchArguments reads RETURN, CHARSET and the keys, and tells whether RETURN was
-// there.
-func (c *conn) searchArguments(req *SearchRequest) (extended bool, err error) {
+// tooLong answers errors that come of the time limit.
+func tooLong(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() == context.DeadlineExceeded {
+		return &Error{Code: "LIMIT", Text: "The search took too long", Err: err}
+	}
+	return err
+}
+
+// searched forgets "$" when a search that was to set it is answered NO (RFC 9051
+// §6.4.4.1).
+func (c *conn) searched(q *searchCommand, err error) error {
+	var syn *wire.SyntaxError
+	if err != nil && q.Return&ReturnSave != 0 && !errors.As(err, &syn) && !replyFor(err).Bad {
+		c.saved = nil
+	}
+	return err
+}
+
+// searchArguments reads RETURN, the criteria of SORT, CHARSET and the keys.
+func (c *conn) searchArguments(q *searchCommand) error {
 	if err := c.p.SP(); err != nil {
-		return false, err
+		return err
 	}
 	if c.word("RETURN") {
-		extended = true
-		if err := c.searchReturn(req); err != nil {
-			return true, err
+		q.extended = true
+		if err := c.searchReturn(q); err != nil {
+			return err
 		}
 		if err := c.p.SP(); err != nil {
-			return true, err
+			return err
 		}
+	}
+	if q.sorted {
+		if err := c.sortCriteria(&q.SearchRequest); err != nil {
+			return err
+		}
+		if err := c.p.SP(); err != nil {
+			return err
+		}
+		return c.searchProgram(q)
 	}
 	if c.word("CHARSET") {
 		if c.out.utf8 {
-			return extended, syntax("CHARSET after ENABLE UTF8=ACCEPT") // RFC 9755 §3
+			return syntax("CHARSET after ENABLE UTF8=ACCEPT") // RFC 9755 §3
 		}
 		if err := c.p.SP(); err != nil {
-			return extended, err
+			return err
 		}
-		charset, err := c.p.AString()
-		if err != nil {
-			return extended, err
-		}
-		if !equalFold([]byte(charset), "UTF-8") && !equalFold([]byte(charset), "US-ASCII") {
-			return extended, &Error{Code: "BADCHARSET (US-ASCII UTF-8)", Text: "Charset not supported"}
-		}
-		if err := c.p.SP(); err != nil {
-			return extended, err
-		}
+		return c.searchProgram(q)
 	}
-	p := searchParser{conn: c, req: req}
-	req.Key, err = p.parse()
-	return extended, err
+	return c.searchKeys(q, "")
+}
+
+// searchProgram reads a charset and the keys (RFC 5256 §5 search-criteria).
+func (c *conn) searchProgram(q *searchCommand) error {
+	charset, err := c.p.AString()
+	if err != nil {
+		return err
+	}
+	switch {
+	case equalFold([]byte(charset), "UTF-8") || equalFold([]byte(charset), "US-ASCII"):
+		charset = ""
+	case !message.KnownCharset(charset):
+		return &Error{Code: badCharset, Text: "Charset not supported"}
+	}
+	if err := c.p.SP(); err != nil {
+		return err
+	}
+	return c.searchKeys(q, charset)
+}
+
+// badCharset tells of the charsets of searches those that clients may want (RFC
+// 9051 §7.1); there are more.
+const badCharset = "BADCHARSET (US-ASCII UTF-8 ISO-8859-1 ISO-8859-15 WINDOWS-1252 KOI8-R ISO-2022-JP SHIFT_JIS EUC-KR GB18030 BIG5)"
+
+func (c *conn) searchKeys(q *searchCommand, charset string) (err error) {
+	q.Collation = c.collation
+	p := searchParser{conn: c, req: &q.SearchRequest, charset: charset}
+	q.Key, err = p.parse()
+	q.dollar = p.dollar
+	if err == nil && !p.fuzzy && (q.Return&ReturnRelevancy != 0 || sortsBy(q.Sort, SortRelevancy)) {
+		err = syntax("RELEVANCY needs FUZZY") // RFC 6203 §4
+	}
+	return err
 }
 
 // word consumes a word that is followed by a space, in any case.
@@ -90,156 +170,94 @@ func (c *conn) word(s string) bool {
 	return true
 }
 
-func (c *conn) searchReturn(req *SearchRequest) error {
+// searchOptions are the return options without argument.
+var searchOptions = map[string]SearchReturn{
+	"MIN": ReturnMin, "MAX": ReturnMax, "ALL": ReturnAll, "COUNT": ReturnCount, "SAVE": ReturnSave,
+	"CONTEXT": ReturnContext, "RELEVANCY": ReturnRelevancy,
+}
+
+func (c *conn) searchReturn(q *searchCommand) error {
 	if err := c.p.SP(); err != nil {
 		return err
 	}
-	req.Return = 0
+	q.Return = 0
 	err := c.parenthesised(func() error {
 		label, err := c.p.Label()
 		if err != nil {
 			return err
 		}
 		switch string(label) {
-		case "MIN":
-			req.Return |= ReturnMin
-		case "MAX":
-			req.Return |= ReturnMax
-		case "ALL":
-			req.Return |= ReturnAll
-		case "COUNT":
-			req.Return |= ReturnCount
-		case "SAVE":
-			req.Return |= ReturnSave
-		default:
+		case "PARTIAL":
+			if q.Partial != nil {
+				return syntax("PARTIAL comes once")
+			}
+			q.Return |= ReturnPartial
+			q.Partial, err = c.partialRange()
+			return err
+		case "UPDATE":
+			q.Return |= ReturnUpdate
+			return c.searchUpdate(q)
+		}
+		option, ok := searchOptions[string(label)]
+		if !ok {
 			return syntax("Unknown return option")
 		}
+		q.Return |= option
 		return nil
 	})
-	if req.Return == 0 {
-		req.Return = ReturnAll
+	switch {
+	case err != nil:
+		return err
+	case q.Return == 0:
+		q.Return = ReturnAll
+	case q.Return&(ReturnAll|ReturnPartial) == ReturnAll|ReturnPartial: // RFC 9394 §3.1
+		return syntax("PARTIAL and ALL exclude each other")
+	}
+	return nil
+}
+
+// searchUpdate reads the items that may follow UPDATE (RFC 5465 §7).
+func (c *conn) searchUpdate(q *searchCommand) error {
+	if b := c.p.Rest(); len(b) < 2 || b[0] != ' ' || b[1] != '(' {
+		return nil
+	}
+	c.p.Advance(1)
+	q.update = &FetchRequest{}
+	err := c.parenthesised(func() error { return c.fetchItem(q.update, false) })
+	if err == nil && q.update.Items == 0 && len(q.update.Sections) == 0 {
+		err = syntax("Expected a data item")
 	}
 	return err
 }
 
-// SearchData gathers the answer to a Search.
-type SearchData struct {
-	all, uids []Range
-	count     uint32
-	min, max  uint32
-	minUID    uint32
-	maxUID    uint32
-	// Mod-sequences of the first and last message, and the highest of all.
-	minModSeq, maxModSeq, modSeq uint64
-
-	uid, wantAll, wantUIDs bool
-	scores                 []uint8
-}
-
-// NewSearchData begins the answer to req.
-func NewSearchData(req *SearchRequest) *SearchData {
-	return &SearchData{uid: req.UID, wantAll: req.Return&ReturnAll != 0, wantUIDs: req.Return&ReturnSave != 0}
-}
-
-// Add adds a message that matches; messages are added in ascending order. modseq
-// may be 0 when the request has no ModSeq.
-func (d *SearchData) Add(seq, uid uint32, modseq uint64) {
-	num := seq
-	if d.uid {
-		num = uid
+// partialRange reads the argument of PARTIAL (RFC 9394 §4).
+func (c *conn) partialRange() (*Partial, error) {
+	if err := c.p.SP(); err != nil {
+		return nil, err
 	}
-	if d.count == 0 {
-		d.min, d.minUID, d.minModSeq = num, uid, modseq
-	}
-	d.max, d.maxUID, d.maxModSeq = num, uid, modseq
-	d.modSeq = max(d.modSeq, modseq)
-	d.count++
-	if d.wantAll {
-		d.all = AppendRange(d.all, num)
-	}
-	if d.wantUIDs {
-		d.uids = AppendRange(d.uids, uid)
-	}
-}
-
-// Relevancy tells the score of the message added last, 1 to 100 (RFC 6203 §4).
-func (d *SearchData) Relevancy(score uint8) { d.scores = append(d.scores, score) }
-
-// save is what "$" becomes (RFC 9051 §6.4.4.1, table 4).
-func (d *SearchData) save(ret SearchReturn) (uids []Range) {
-	if ret&(ReturnAll|ReturnCount) != 0 || ret&(ReturnMin|ReturnMax) == 0 {
-		return d.uids
-	}
-	if d.count == 0 {
-		return nil
-	}
-	if ret&ReturnMin != 0 {
-		uids = AppendRange(uids, d.minUID)
-	}
-	if ret&ReturnMax != 0 && (d.count > 1 || ret&ReturnMin == 0) {
-		uids = AppendRange(uids, d.maxUID)
-	}
-	return uids
-}
-
-// printSearch prints the answer of RFC 3501 §7.2.5.
-func (c *conn) printSearch(req *SearchRequest, d *SearchData) {
-	c.out.str("* SEARCH")
-	for _, r := range d.all {
-		for n := uint64(r.Start); n <= uint64(r.Stop); n++ {
-			c.out.buf = strconv.AppendUint(append(c.out.buf, ' '), n, 10)
-			c.out.flushFull()
+	var ends [2]int64
+	last := c.p.Peek() == '-'
+	for i := range ends {
+		if i > 0 {
+			if err := c.p.Byte(':'); err != nil {
+				return nil, err
+			}
+		}
+		if last {
+			if err := c.p.Byte('-'); err != nil {
+				return nil, err
+			}
+		}
+		n, err := c.p.Number(1<<32 - 1)
+		if err == nil && n == 0 {
+			err = syntax("Results count from 1")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if ends[i] = int64(n); last {
+			ends[i] = -ends[i]
 		}
 	}
-	if req.ModSeq && d.count > 0 {
-		c.out.str(" (MODSEQ ")
-		c.out.modseq(d.modSeq)
-		c.out.str(")")
-	}
-	c.out.str("\r\n")
-}
-
-// printESearch prints the answer of RFC 9051 §7.3.4.
-func (c *conn) printESearch(req *SearchRequest, d *SearchData) {
-	o := &c.out
-	o.str(`* ESEARCH (TAG `)
-	o.buf = wire.AppendString(o.buf, string(c.tag), false)
-	o.str(")")
-	if c.uid {
-		o.str(" UID")
-	}
-	if d.count > 0 && req.Return&ReturnMin != 0 {
-		o.str(" MIN ")
-		o.num(d.min)
-	}
-	if d.count > 0 && req.Return&ReturnMax != 0 {
-		o.str(" MAX ")
-		o.num(d.max)
-	}
-	if d.count > 0 && req.Return&ReturnAll != 0 {
-		o.str(" ALL ")
-		o.ranges(d.all)
-	}
-	if req.Return&ReturnCount != 0 {
-		o.str(" COUNT ")
-		o.num(d.count)
-	}
-	if d.count > 0 && req.ModSeq {
-		o.str(" MODSEQ ")
-		o.modseq(d.answerModSeq(req.Return))
-	}
-	o.str("\r\n")
-}
-
-// answerModSeq is the highest mod-sequence of what is returned (RFC 7162 §3.1.10).
-func (d *SearchData) answerModSeq(ret SearchReturn) uint64 {
-	switch ret & (ReturnMin | ReturnMax | ReturnAll | ReturnCount) {
-	case ReturnMin:
-		return d.minModSeq
-	case ReturnMax:
-		return d.maxModSeq
-	case ReturnMin | ReturnMax:
-		return max(d.minModSeq, d.maxModSeq)
-	}
-	return d.modSeq
+	return &Partial{Lo: ends[0], Hi: ends[1]}, nil
 }

@@ -1,15 +1,23 @@
 package imap
 
 import (
+	"strings"
 	"unicode/utf8"
+
+	"github.com/postino-mail/postino/message"
 )
 
 // searchParser reads search keys with a stack of its own (IM3, G3).
 type searchParser struct {
 	*conn
-	req   *SearchRequest
-	stack []searchFrame
-	keys  int
+	req     *SearchRequest
+	charset string // of texts; empty for UTF-8
+	stack   []searchFrame
+	keys    int
+	filters []string // FILTERs within which the keys stand, see filter
+	fetched int      // FILTERs so far
+
+	fuzzy, dollar bool // FUZZY and "$" were used
 }
 
 // searchFrame is a key whose parts are being read.
@@ -44,7 +52,7 @@ func (p *searchParser) add(key SearchKey) (root SearchKey, done bool, err error)
 		top := &p.stack[len(p.stack)-1]
 		top.keys = append(top.keys, key)
 		switch {
-		case top.op == SearchNot || top.op == SearchOr && len(top.keys) == 2:
+		case top.op == SearchNot || top.op == SearchFuzzy || top.op == SearchOr && len(top.keys) == 2:
 			key = SearchKey{Op: top.op, Keys: top.keys}
 		case top.op == SearchOr:
 			return key, false, p.p.SP()
@@ -53,7 +61,9 @@ func (p *searchParser) add(key SearchKey) (root SearchKey, done bool, err error)
 		case top.paren || len(p.p.Rest()) > 1:
 			return key, false, p.p.SP()
 		default:
-			return joinKeys(top.keys), true, p.end()
+			key = joinKeys(top.keys)
+			p.stack = p.stack[:len(p.stack)-1]
+			return key, true, p.end()
 		}
 		p.stack = p.stack[:len(p.stack)-1]
 	}
@@ -80,8 +90,9 @@ var searchFlags = map[string]SearchKey{
 	"FLAGGED": flagKey(Flagged), "SEEN": flagKey(Seen), "RECENT": flagKey(Recent),
 	"UNANSWERED": not(flagKey(Answered)), "UNDELETED": not(flagKey(Deleted)), "UNDRAFT": not(flagKey(Draft)),
 	"UNFLAGGED": not(flagKey(Flagged)), "UNSEEN": not(flagKey(Seen)), "OLD": not(flagKey(Recent)),
-	"NEW": {Op: SearchAnd, Keys: []SearchKey{flagKey(Recent), not(flagKey(Seen))}},
-	"ALL": {Op: SearchAll},
+	"NEW":               {Op: SearchAnd, Keys: []SearchKey{flagKey(Recent), not(flagKey(Seen))}},
+	"ALL":               {Op: SearchAll},
+	"SAVEDATESUPPORTED": {Op: SearchAll}, // RFC 8514 §4.3
 }
 
 func flagKey(f Flag) SearchKey  { return SearchKey{Op: SearchFlag, Flag: f} }
@@ -90,7 +101,7 @@ func not(k SearchKey) SearchKey { return SearchKey{Op: SearchNot, Keys: []Search
 // searchArgs are the keys with one argument, by its kind.
 var searchArgs = map[string]struct {
 	op  SearchOp
-	arg byte // text, date, number, keyword
+	arg byte // text, date, number, seconds (nz-number), keyword, object id
 }{
 	"FROM": {SearchFrom, 't'}, "TO": {SearchTo, 't'}, "CC": {SearchCc, 't'}, "BCC": {SearchBcc, 't'},
 	"SUBJECT": {SearchSubject, 't'}, "BODY": {SearchBody, 't'}, "TEXT": {SearchText, 't'},
@@ -98,6 +109,9 @@ var searchArgs = map[string]struct {
 	"SENTBEFORE": {SearchSentBefore, 'd'}, "SENTON": {SearchSentOn, 'd'}, "SENTSINCE": {SearchSentSince, 'd'},
 	"LARGER": {SearchLarger, 'n'}, "SMALLER": {SearchSmaller, 'n'},
 	"KEYWORD": {SearchKeyword, 'k'}, "UNKEYWORD": {SearchKeyword, 'k'},
+	"YOUNGER": {SearchYounger, 's'}, "OLDER": {SearchOlder, 's'}, // RFC 5032 §3
+	"SAVEDBEFORE": {SearchSavedBefore, 'd'}, "SAVEDON": {SearchSavedOn, 'd'}, "SAVEDSINCE": {SearchSavedSince, 'd'},
+	"EMAILID": {SearchEmailID, 'o'}, "THREADID": {SearchThreadID, 'o'},
 }
 
 // key reads one key, or opens the frame of one that has parts.
@@ -110,7 +124,7 @@ func (p *searchParser) key() (k SearchKey, open bool, err error) {
 		p.p.Advance(1)
 		return k, true, p.push(SearchAnd, true)
 	case c == '$':
-		k.Op = SearchSet
+		k.Op, p.dollar = SearchSet, true
 		k.Set, err = p.numSet()
 		return k, false, err
 	case c == '*' || '0' <= c && c <= '9':
@@ -138,8 +152,13 @@ func (p *searchParser) key() (k SearchKey, open bool, err error) {
 		return k, true, p.push(SearchNot, false)
 	case "OR":
 		return k, true, p.push(SearchOr, false)
+	case "FUZZY": // RFC 6203 §3
+		p.fuzzy = true
+		return k, true, p.push(SearchFuzzy, false)
+	case "FILTER":
+		k, err = p.filter()
 	case "UID":
-		k.Op = SearchSet
+		k.Op, p.dollar = SearchSet, p.dollar || p.p.Peek() == '$'
 		k.Set, err = p.numSet()
 		k.Set.UID = true
 	case "HEADER":
@@ -174,10 +193,19 @@ func (p *searchParser) argument(name string) (k SearchKey, open bool, err error)
 		var n uint64
 		n, err = p.p.Number(1<<63 - 1)
 		k.Size = int64(n)
-	case 'k':
+	case 's':
+		var n uint64
+		if n, err = p.p.Number(1<<32 - 1); err == nil && n == 0 {
+			err = syntax("Expected a number of seconds above 0")
+		}
+		k.Size = int64(n)
+	case 'k', 'o':
 		var b []byte
 		b, err = p.p.Atom()
 		k.Text = string(b)
+		if a.arg == 'o' && err == nil && !isObjectID(k.Text) {
+			err = syntax("Expected an object id")
+		}
 	}
 	if name == "UNKEYWORD" {
 		k = not(k)
@@ -185,8 +213,19 @@ func (p *searchParser) argument(name string) (k SearchKey, open bool, err error)
 	return k, false, err
 }
 
+// isObjectID tells whether s is an objectid (RFC 8474 §7).
+func isObjectID(s string) bool {
+	return len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '-' && r != '_' && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z')
+	})
+}
+
+// text reads a text and gives it in UTF-8.
 func (p *searchParser) text() (string, error) {
 	s, err := p.p.AString()
+	if err == nil && p.charset != "" {
+		return string(message.AppendUTF8(nil, p.charset, []byte(s))), nil
+	}
 	if err == nil && !utf8.ValidString(s) {
 		err = syntax("Text is not UTF-8")
 	}

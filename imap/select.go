@@ -94,6 +94,9 @@ func (c *conn) printSelect(d *SelectData) {
 // leaveMailbox goes back to the authenticated state.
 func (c *conn) leaveMailbox() error {
 	c.state, c.mailbox, c.saved = authenticated, "", nil
+	if c.extras != nil {
+		c.extras.contexts = searchContexts{} // RFC 5267 §4.3
+	}
 	return c.sess.Unselect(c.ctx)
 }
 

@@ -87,7 +87,9 @@ type Session interface {
 	SetMetadata(ctx context.Context, mailbox string, entries []Annotation) error
 
 	// SearchMailbox searches a mailbox that need not be the selected one, by UIDs
-	// (RFC 7377). "$" and sequence numbers do not occur in req.
+	// (RFC 7377), and tells its UIDVALIDITY. Sequence numbers in req are those that the
+	// mailbox has now; "$" does not occur. Mailboxes that the user may not read give
+	// Denied or NotFound, and are passed over.
 	SearchMailbox(ctx context.Context, mailbox string, req SearchRequest) (*SearchData, uint32, error)
 	// Notify says which changes of mailboxes Poll writes from now on, beside or
 	// instead of those of the selected one; nil goes back to that one alone (RFC

@@ -30,7 +30,7 @@ func (c *conn) store() error {
 	if err != nil {
 		return err
 	}
-	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly}
+	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly, track: c.tracked()}
 	switch string(label) {
 	case "FLAGS":
 	case "FLAGS.SILENT":
