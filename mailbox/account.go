@@ -26,21 +26,26 @@ type shared struct {
 	mu        sync.Mutex // guards what follows, and changes of published
 	applied   *state
 	listeners []*listener
+	lenses    map[Viewer]*lens // of the guests who have handles
 }
 
 // listener is one call of Notify.
 type listener struct {
-	box MailboxID // 0 for the whole account
-	fn  func()
+	box  MailboxID // 0 for the whole account
+	lens *lens     // of a guest
+	fn   func()
 }
 
 // Account is a handle on an account; it is cheap, all handles share one state.
 type Account struct {
 	*shared
+	role role
+	lens *lens // of a guest
 	once sync.Once
 }
 
-// Account opens an account; NotFound when there is none. The caller closes it.
+// Account opens an account with all rights, for the program itself; sessions of
+// users take [Store.AccountFor]. NotFound when there is none. The caller closes it.
 func (s *Store) Account(ctx context.Context, id AccountID) (*Account, error) {
 	s.mu.Lock()
 	sh := s.accounts[id]
@@ -52,7 +57,7 @@ func (s *Store) Account(ctx context.Context, id AccountID) (*Account, error) {
 		s.unidle(sh)
 	}
 	s.mu.Unlock()
-	a := &Account{shared: sh}
+	a := &Account{shared: sh, role: asSystem}
 	if err := sh.refresh(ctx); err != nil {
 		a.Close()
 		return nil, err
@@ -61,7 +66,14 @@ func (s *Store) Account(ctx context.Context, id AccountID) (*Account, error) {
 }
 
 // Close gives the handle back. Views and notices of it must have ended.
-func (a *Account) Close() { a.once.Do(func() { a.s.release(a.shared) }) }
+func (a *Account) Close() {
+	a.once.Do(func() {
+		if a.lens != nil {
+			a.unlens(a.lens)
+		}
+		a.s.release(a.shared)
+	})
+}
 
 // release counts a handle down and keeps the state of an unused account in
 // memory as long as there is room.
@@ -100,6 +112,9 @@ func (s *Store) forget(sh *shared) {
 // size estimates the octets that a state takes.
 func (st *state) size() int64 {
 	n := int64(1024)
+	for _, p := range st.private {
+		n += 96 + int64(len(p.marks))*24
+	}
 	for _, s := range st.boxes {
 		n += 256
 		if s.table != nil {
@@ -168,11 +183,22 @@ func (a *shared) publish(st *state) (notify []func()) {
 		return nil
 	}
 	for _, l := range a.listeners {
-		if l.box == 0 || old.box(l.box) != st.box(l.box) {
+		if l.concerns(old, st) {
 			notify = append(notify, l.fn)
 		}
 	}
 	return notify
+}
+
+// concerns tells whether a listener sees a difference between two states.
+func (l *listener) concerns(old, st *state) bool {
+	if l.box == 0 {
+		return true
+	}
+	if old.box(l.box) != st.box(l.box) {
+		return true
+	}
+	return l.lens != nil && old.guest(l.box, l.lens.Account) != st.guest(l.box, l.lens.Account)
 }
 
 func call(fns []func()) {
@@ -185,30 +211,43 @@ func call(fns []func()) {
 // The columns of the needed mailboxes are in w.st. The state it returns is the
 // one right after the transaction.
 func (a *shared) update(ctx context.Context, need []MailboxID, fn func(w *writer) error) (*state, error) {
+	var w *writer
 	var next *state
-	changed := false
-	err := a.s.db.Update(ctx, []kv.Scope{a.s.Scope(a.id)}, func(tx kv.Tx) error {
-		st, err := advance(tx, a.id, a.newest(), need...)
-		if err != nil {
+	err := a.s.db.Update(ctx, []kv.Scope{a.s.Scope(a.id)}, func(tx kv.Tx) (err error) {
+		if w, err = a.writer(tx, need...); err != nil {
 			return err
 		}
-		w := newWriter(a.s, tx, a.id, st.head, time.Now())
-		w.st = st
-		if err := fn(w); err != nil {
+		if err = fn(w); err != nil {
 			return err
 		}
-		if err := w.flush(); err != nil {
+		if err = w.flush(); err != nil {
 			return err
 		}
-		next, changed = w.next(), len(w.changes) > 0
+		next = w.next()
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if !changed {
+	return next, a.committed(ctx, w, next)
+}
+
+// writer begins a change of the account in tx.
+func (a *shared) writer(tx kv.Tx, need ...MailboxID) (*writer, error) {
+	st, err := advance(tx, a.id, a.newest(), need...)
+	if err != nil {
+		return nil, err
+	}
+	w := newWriter(a.s, tx, a.id, st.head, time.Now())
+	w.st = st
+	return w, nil
+}
+
+// committed publishes next, which w made.
+func (a *shared) committed(ctx context.Context, w *writer, next *state) error {
+	if len(w.changes) == 0 {
 		// What was seen may not be durable yet: a view waits for it.
-		return next, a.refresh(ctx)
+		return a.refresh(ctx)
 	}
 	a.mu.Lock()
 	old := a.published.Load()
@@ -218,13 +257,13 @@ func (a *shared) update(ctx context.Context, need []MailboxID, fn func(w *writer
 	case !next.covers(old):
 		// A mailbox was opened since fn began and next lacks its columns.
 		a.mu.Unlock()
-		return next, a.refresh(ctx)
+		return a.refresh(ctx)
 	default:
 		notify := a.publish(next)
 		a.mu.Unlock()
 		call(notify)
 	}
-	return next, nil
+	return nil
 }
 
 // newest returns the state to begin an update from.
@@ -257,10 +296,13 @@ func (a *Account) ModSeq() ModSeq { return a.published.Load().head.modseq }
 // are no longer known one by one.
 func (a *Account) Floor() ModSeq { return a.published.Load().head.floor }
 
-// Usage returns the account's quota and what is used of it.
+// Usage returns the account's quota and what is used of it; nothing of either to
+// a guest.
 func (a *Account) Usage() Usage {
-	h := &a.published.Load().head
-	return Usage{h.quota, h.used}
+	if a.role == asGuest {
+		return Usage{}
+	}
+	return a.published.Load().head.usage()
 }
 
 // Sync makes visible all that was durable before the call.
@@ -271,8 +313,8 @@ func (a *Account) Sync(ctx context.Context) error { return a.refresh(ctx) }
 // of size one without waiting is the usual thing. Notices are merged.
 func (a *Account) Notify(fn func()) (stop func()) { return a.notify(0, fn) }
 
-func (a *shared) notify(box MailboxID, fn func()) (stop func()) {
-	l := &listener{box, fn}
+func (a *Account) notify(box MailboxID, fn func()) (stop func()) {
+	l := &listener{box, a.lens, fn}
 	a.mu.Lock()
 	a.listeners = append(a.listeners, l)
 	a.mu.Unlock()
@@ -286,8 +328,8 @@ func (a *shared) notify(box MailboxID, fn func()) (stop func()) {
 }
 
 // Changes calls fn for the records of the log after since, in order, until it
-// returns false. Conflict when the log was trimmed beyond since. fn runs
-// outside of any transaction.
+// returns false. Conflict when the log was trimmed beyond since. A guest gets
+// only what he may see, as he sees it. fn runs outside of any transaction.
 func (a *Account) Changes(ctx context.Context, since ModSeq, fn func(*Change) bool) error {
 	const page = 1000
 	for {
@@ -312,10 +354,10 @@ func (a *Account) Changes(ctx context.Context, since ModSeq, fn func(*Change) bo
 			return err
 		}
 		for _, c := range list {
-			if !fn(c) {
+			since = c.ModSeq
+			if c = a.tell(c); c != nil && !fn(c) {
 				return nil
 			}
-			since = c.ModSeq
 		}
 		if since >= newest {
 			return nil

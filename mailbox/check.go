@@ -68,6 +68,9 @@ func (c *checker) run() error {
 		}
 		names[m.name] = true
 		c.mailbox(m, t)
+		if err := c.shared(m, t); err != nil {
+			return err
+		}
 		used.Bytes += m.status.Size
 		used.Messages += int64(m.status.Messages)
 		return c.replay(m, t)
@@ -82,6 +85,11 @@ func (c *checker) run() error {
 	c.equal("account", "number of mailboxes", c.head.boxes, boxes)
 	c.equal("account", "number of subscriptions", c.head.subs, len(subs))
 	c.equal("account", "used quota", c.head.used, used)
+	notes, err := countNotes(c.r, c.id)
+	if err != nil {
+		return err
+	}
+	c.equal("account", "octets of metadata", c.head.notes, notes)
 	if c.head.folded > c.head.modseq || c.head.floor > c.head.folded {
 		c.report("account", "log positions out of order: %d, %d, %d", c.head.floor, c.head.folded, c.head.modseq)
 	}
@@ -126,6 +134,40 @@ func (c *checker) mailbox(m *boxRow, t *table) {
 	if m.id >= c.head.nextMailbox || m.status.UIDValidity > c.head.lastValidity {
 		c.report(object, "is beyond what the account has given out")
 	}
+}
+
+// shared checks what a mailbox keeps for guests, and the index of shares.
+func (c *checker) shared(m *boxRow, t *table) error {
+	object := fmt.Sprintf("mailbox %d", m.id)
+	list, err := readACL(c.r, c.id, m.id)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if _, ok, err := c.r.Get(shareKey(e.Subject, c.id, m.id)); err != nil {
+			return err
+		} else if !ok && !e.Negative {
+			c.report(object, "is not in the index of what is shared with %v", e.Subject)
+		}
+	}
+	guests, err := loadPrivate(c.r, c.id, m.id)
+	if err != nil {
+		return err
+	}
+	for _, p := range guests {
+		if p.highest > c.head.modseq {
+			c.report(object, "mod-sequence %d of guest %x is beyond the account's", p.highest, uint64(p.viewer))
+		}
+		var got Status
+		for _, k := range t.chunks {
+			k = p.show(k)
+			for i := range k.len() {
+				got.count(k.flags[0][i], 0, 1)
+			}
+		}
+		c.equal(object, fmt.Sprintf("messages that guest %x has seen", uint64(p.viewer)), p.seen, got.Messages-got.Unseen)
+	}
+	return nil
 }
 
 // replay makes the mailbox from the whole log, if that is still there, and

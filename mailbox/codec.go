@@ -174,6 +174,9 @@ const (
 	keyIndex   = 'I' // email number: the message's index
 	keySummary = 'S' // email number: what SEARCH and threading need
 	keyThread  = 'T' // hash: the thread that a message-id or a subject belongs to
+	keyACL     = 'A' // mailbox number: who else may do what
+	keyPrivate = 'V' // mailbox number, viewer: what a guest has of his own
+	keyNote    = 'N' // mailbox number or 0, viewer or 0, name: an entry of metadata
 	keyGone    = 'X' // the account was removed, its rows are being swept
 )
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/postino-mail/postino"
@@ -43,7 +44,8 @@ const (
 )
 
 // Emails reads emails and calls fn for each in the order of ids, with its place
-// there; ids that are no more are passed over. Neighbours are read in one scan.
+// there; ids that are no more, and those in no mailbox that a guest has opened and
+// may read, are passed over. Neighbours are read in one scan.
 // fn runs outside of any transaction and may block; what e holds is valid until
 // it returns. fn returning false ends the reading.
 func (a *Account) Emails(ctx context.Context, ids []EmailID, want Want, fn func(i int, e *Email) bool) error {
@@ -74,6 +76,7 @@ func (a *Account) Emails(ctx context.Context, ids []EmailID, want Want, fn func(
 // pager reads a page of emails into a buffer of its own.
 type pager struct {
 	id    AccountID
+	a     *Account
 	blobs *blob.Store
 	want  Want
 	buf   []byte
@@ -89,7 +92,7 @@ const maxPage = 1 << 20
 
 func newPager(a *Account, want Want) *pager {
 	p := pagers.Get().(*pager)
-	p.id, p.blobs, p.want = a.id, a.s.blobs, want
+	p.id, p.a, p.blobs, p.want = a.id, a, a.s.blobs, want
 	return p
 }
 
@@ -113,9 +116,12 @@ type span struct{ start, end int }
 
 func (p *pager) read(r kv.Reader, ids []EmailID) error {
 	p.buf, p.slots, p.order = p.buf[:0], p.slots[:0], p.order[:0]
+	may := p.a.mayRead(ids)
 	for i, id := range ids {
 		p.slots = append(p.slots, slot{id: id})
-		p.order = append(p.order, i)
+		if may == nil || may[i] {
+			p.order = append(p.order, i)
+		}
 	}
 	byID := func(i, j int) int { return cmp.Compare(p.slots[i].id, p.slots[j].id) }
 	if !slices.IsSortedFunc(p.order, byID) {
@@ -244,13 +250,38 @@ type Body struct {
 }
 
 // OpenBody opens the octets of an email that was read with WantRow. The caller
-// closes it.
+// closes it. Of what a guest gives only the number counts, and that as in Emails.
 func (a *Account) OpenBody(ctx context.Context, e *Email) (*Body, error) {
+	if a.role == asGuest {
+		var found *Email
+		err := a.Emails(ctx, []EmailID{e.ID}, WantRow, func(_ int, e *Email) bool {
+			found = &Email{Blob: e.Blob, Prefix: slices.Clone(e.Prefix)}
+			return false
+		})
+		if err != nil {
+			return nil, err
+		}
+		if found == nil {
+			return nil, postino.E(postino.NotFound, "open email", strconv.FormatUint(uint64(e.ID), 10), nil)
+		}
+		e = found
+	}
 	b, err := a.s.blobs.Open(ctx, e.Blob)
 	if err != nil {
 		return nil, err
 	}
 	return &Body{slices.Clone(e.Prefix), b}, nil
+}
+
+// mayRead tells which of the emails the holder of the handle may read, nil for all.
+func (a *Account) mayRead(ids []EmailID) []bool {
+	switch a.role {
+	case asSystem, asOwner:
+		return nil
+	case asGuest:
+		return a.lens.readable(a.current(), ids)
+	}
+	return make([]bool, len(ids))
 }
 
 // Size returns the number of octets.

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +33,11 @@ func sampleChanges() []*Change {
 		{Kind: MailboxUpdated, Mailbox: 6},
 		{Kind: SubscriptionAdded, Names: []string{"x"}},
 		{Kind: SubscriptionEnded, Names: []string{"x"}},
+		{Kind: ACLChanged, Mailbox: 6},
+		{Kind: MetadataChanged, Mailbox: 6, Viewer: 7, Names: []string{"/private/comment"}},
+		{Kind: SeenChanged, Mailbox: 6, Viewer: 7, UIDs: Ranges{{1, 3}, {9, 9}}, Added: Mask{1}},
+		{Kind: ViewerSubscribed, Mailbox: 6, Viewer: 7},
+		{Kind: ViewerUnsubscribed, Mailbox: 6, Viewer: 7},
 	}
 }
 
@@ -54,7 +61,9 @@ func formats() map[string]struct {
 		again  func([]byte) ([]byte, error)
 	}
 	h := head{modseq: 9, folded: 7, floor: 3, claim: 8, nextEmail: 5, nextMailbox: 7, lastValidity: 1_700_000_000, boxes: 6, subs: 6,
-		quota: Quota{1 << 40, 5}, used: Quota{300, 2}, tail: 10, log: 20, dead: 1}
+		quota: Quota{1 << 40, 5, 100}, used: Quota{300, 2, 0}, tail: 10, log: 20, dead: 1, notes: 4}
+	list := acl{{Subject{Domain: "example.org"}, false, RightLookup | RightRead}, {Subject{Account: 7}, false, AllRights}, {Subject{Account: 7}, true, RightAdmin}}
+	own := private{box: 3, viewer: 7, subscribed: true, seen: 4, highest: 90, marks: []mark{{1, 3, true, 90}, {5, 5, false, 80}, {9, 4_294_967_294, true, 7}}}
 	box := boxRow{id: 3, name: "Entw\u00fcrfe", use: UseDrafts, created: 1_700_000_000, keywords: []string{"$Junk", "x"},
 		status: Status{UIDValidity: 9, UIDNext: 8, Messages: 7, Unseen: 6, Deleted: 5, Size: 4, HighestModSeq: 3}}
 	email := emailRow{blob: postino.BlobID{1, 2, 3}, size: 77, received: 1_700_000_000, thread: 4, prefix: []byte("A: b\r\n"), envelope: []byte("(NIL)"), bodyStructure: []byte("(\"text\")")}
@@ -65,6 +74,15 @@ func formats() map[string]struct {
 	sum1.bare = true
 	msg := Message{Blob: email.blob, Size: 5, Index: []byte{1}, Envelope: []byte{2}, BodyStructure: []byte{3}, Summary: sum}
 	all := map[string]format{
+		"acl": {list.append(nil), func(b []byte) ([]byte, error) { l, err := decodeACL(b); return l.append(nil), err }},
+		"private": {own.append(nil), func(b []byte) ([]byte, error) {
+			p, err := decodePrivate(3, 7, b)
+			if err != nil {
+				return nil, err
+			}
+			return p.append(nil), nil
+		}},
+		"note": {appendNote(nil, []byte("x")), func(b []byte) ([]byte, error) { v, err := decodeNote(b); return appendNote(nil, v), err }},
 		"head": {h.append(nil), func(b []byte) ([]byte, error) { h, err := decodeHead(b); return h.append(nil), err }},
 		"box": {box.append(nil), func(b []byte) ([]byte, error) {
 			m, err := decodeBox(3, b)
@@ -116,8 +134,7 @@ func TestStoredFormat(t *testing.T) {
 	const file = "testdata/format.txt"
 	if *keepSample {
 		var out bytes.Buffer
-		for _, name := range []string{"head", "box", "chunk", "email", "summary", "summary1", "thread", "message",
-			"change0", "change1", "change2", "change3", "change4", "change5", "change6", "change7", "change8"} {
+		for _, name := range slices.Sorted(maps.Keys(formats())) {
 			fmt.Fprintf(&out, "%s %x\n", name, formats()[name].sample)
 		}
 		if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
@@ -153,6 +170,17 @@ func TestStoredFormat(t *testing.T) {
 				t.Errorf("%s cut to %d octets is read", name, n)
 			}
 		}
+	}
+}
+
+// TestOlderFormats reads what earlier versions wrote.
+func TestOlderFormats(t *testing.T) {
+	old := []byte{1, 9, 7, 3, 8, 5, 7, 0x80, 0xe2, 0xcf, 0xaa, 6, 6, 6, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 5, 0xac, 2, 2, 10, 20, 1}
+	got, err := decodeHead(old)
+	want := head{modseq: 9, folded: 7, floor: 3, claim: 8, nextEmail: 5, nextMailbox: 7, lastValidity: 1_700_000_000, boxes: 6, subs: 6,
+		quota: Quota{1 << 40, 5, 0}, used: Quota{300, 2, 0}, tail: 10, log: 20, dead: 1}
+	if err != nil || got != want {
+		t.Fatalf("read %+v, %v", got, err)
 	}
 }
 

@@ -408,6 +408,7 @@ func (m *machine) check(t *rapid.T) {
 		got.UIDValidity, got.UIDNext, got.HighestModSeq = 0, 0, 0
 		equal(t, "counters", got, st)
 	}
+	used.Mailboxes = int64(len(m.boxes))
 	equal(t, "used quota", m.a.Usage().Used, used)
 }
 

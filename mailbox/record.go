@@ -16,6 +16,12 @@ const (
 	MailboxUpdated                          // the special use of Mailbox
 	SubscriptionAdded                       // Names[0]
 	SubscriptionEnded                       // Names[0]
+	// Kinds of format version 2.
+	ACLChanged         // the access list of Mailbox
+	MetadataChanged    // entries Names of Mailbox, 0 for the account: those private to Viewer, or shared ones when Viewer is 0
+	SeenChanged        // the \Seen of Viewer: UIDs got it (Added) or lost it (Removed)
+	ViewerSubscribed   // Viewer subscribed to Mailbox
+	ViewerUnsubscribed // and no more
 )
 
 // Change is one record of an account's log: the truth from which the columns
@@ -29,28 +35,39 @@ type Change struct {
 	// are those of the record.
 	Messages []Row
 	// UIDs of FlagsChanged and Expunged: exactly the messages that existed and
-	// changed, though ranges may span numbers that no message has any more.
+	// changed. Those of SeenChanged may span numbers that no message has any more.
 	UIDs           Ranges
 	Added, Removed Mask
+	Viewer         AccountID // a guest; the owner's private metadata have his own number
 	Boxes          []MailboxID
 	Names          []string
 }
 
 // append writes the record; the modseq is its key.
 func (c *Change) append(dst []byte) []byte {
-	dst = append(dst, recordVersion, byte(c.Kind))
+	version := byte(1)
+	if c.Kind >= ACLChanged {
+		version = 2
+	}
+	dst = append(dst, version, byte(c.Kind))
 	dst = binary.AppendUvarint(dst, uint64(c.Mailbox))
 	dst = binary.AppendVarint(dst, c.At)
 	switch c.Kind {
 	case Appended:
 		dst = c.appendMessages(dst)
-	case FlagsChanged:
+	case FlagsChanged, SeenChanged:
+		if c.Kind == SeenChanged {
+			dst = binary.AppendUvarint(dst, uint64(c.Viewer))
+		}
 		dst = appendMask(dst, c.Added)
 		dst = appendMask(dst, c.Removed)
 		dst = appendRanges(dst, c.UIDs)
 	case Expunged:
 		dst = appendRanges(dst, c.UIDs)
 	default:
+		if version == 2 {
+			dst = binary.AppendUvarint(dst, uint64(c.Viewer))
+		}
 		dst = binary.AppendUvarint(dst, uint64(len(c.Boxes)))
 		for _, b := range c.Boxes {
 			dst = binary.AppendUvarint(dst, uint64(b))
@@ -121,11 +138,18 @@ func decodeChange(modseq ModSeq, b []byte) (*Change, error) {
 	switch c.Kind {
 	case Appended:
 		d.messages(c)
-	case FlagsChanged:
+	case FlagsChanged, SeenChanged:
+		if c.Kind == SeenChanged {
+			c.Viewer = AccountID(d.uvarint())
+		}
 		c.Added, c.Removed, c.UIDs = d.mask(), d.mask(), d.ranges()
 	case Expunged:
 		c.UIDs = d.ranges()
-	case MailboxCreated, MailboxDeleted, MailboxRenamed, MailboxUpdated, SubscriptionAdded, SubscriptionEnded:
+	case MailboxCreated, MailboxDeleted, MailboxRenamed, MailboxUpdated, SubscriptionAdded, SubscriptionEnded,
+		ACLChanged, MetadataChanged, ViewerSubscribed, ViewerUnsubscribed:
+		if c.Kind >= ACLChanged {
+			c.Viewer = AccountID(d.uvarint())
+		}
 		for range d.count(1) {
 			c.Boxes = append(c.Boxes, MailboxID(d.uvarint()))
 		}

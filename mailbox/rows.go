@@ -12,9 +12,9 @@ import (
 
 // The newest format versions of the stored values.
 const (
-	headVersion   = 1
+	headVersion   = 2 // 2: limit of mailboxes, octets of metadata
 	boxVersion    = 1
-	recordVersion = 1
+	recordVersion = 2 // 2: kinds from ACLChanged on; the others are still written as 1
 	chunkVersion  = 1
 	emailVersion  = 1
 	threadVersion = 1
@@ -36,6 +36,7 @@ type head struct {
 	tail         int64 // octets of log records since the last fold
 	log          int64 // octets of log records kept
 	dead         int64 // rows expunged since the last sweep
+	notes        int64 // octets of metadata
 }
 
 func (h *head) append(dst []byte) []byte {
@@ -44,6 +45,7 @@ func (h *head) append(dst []byte) []byte {
 		uint64(h.modseq), uint64(h.folded), uint64(h.floor), uint64(h.claim), uint64(h.nextEmail), uint64(h.nextMailbox),
 		uint64(h.lastValidity), uint64(h.boxes), uint64(h.subs), uint64(h.quota.Bytes), uint64(h.quota.Messages),
 		uint64(h.used.Bytes), uint64(h.used.Messages), uint64(h.tail), uint64(h.log), uint64(h.dead),
+		uint64(h.quota.Mailboxes), uint64(h.notes),
 	} {
 		dst = binary.AppendUvarint(dst, v)
 	}
@@ -55,6 +57,7 @@ func decodeHead(b []byte) (h head, err error) {
 	if err := d.version(headVersion, "account row"); err != nil {
 		return h, err
 	}
+	version := b[0]
 	for _, p := range [...]*ModSeq{&h.modseq, &h.folded, &h.floor, &h.claim} {
 		*p = ModSeq(d.uvarint())
 	}
@@ -63,6 +66,9 @@ func decodeHead(b []byte) (h head, err error) {
 	h.boxes, h.subs = int(d.upTo(1<<31)), int(d.upTo(1<<31))
 	for _, p := range [...]*int64{&h.quota.Bytes, &h.quota.Messages, &h.used.Bytes, &h.used.Messages, &h.tail, &h.log, &h.dead} {
 		*p = int64(d.upTo(1<<63 - 1))
+	}
+	if version >= 2 {
+		h.quota.Mailboxes, h.notes = int64(d.upTo(1<<63-1)), int64(d.upTo(1<<63-1))
 	}
 	return h, d.end("account row")
 }
@@ -78,6 +84,13 @@ func readHead(r kv.Reader, id AccountID) (head, error) {
 		return head{}, noAccount(id)
 	}
 	return decodeHead(v)
+}
+
+// usage returns the quota and what is used of it.
+func (h *head) usage() Usage {
+	used := h.used
+	used.Mailboxes = int64(h.boxes)
+	return Usage{h.quota, used}
 }
 
 func noAccount(id AccountID) error {

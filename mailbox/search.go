@@ -154,6 +154,9 @@ type source struct {
 // when q is too deep or has too many keys. No lock and no transaction is held
 // beyond one page of messages; ctx ends the search.
 func (a *Account) Search(ctx context.Context, s *Snapshot, q *Query) ([]int, error) {
+	if err := a.mayUse(s); err != nil {
+		return nil, err
+	}
 	nodes := 0
 	root, err := a.s.prepare(s, q, q.Collation, 1, &nodes)
 	if err != nil {

@@ -21,6 +21,11 @@ type Snapshot struct {
 	table  *table // nil while the columns are not in memory; never in what Open gave out
 	modseq ModSeq
 	gone   bool
+	acl    acl
+	// What a guest sees is made of the owner's snapshot and of what is his own.
+	of      *Snapshot
+	private *private
+	lens    *lens
 }
 
 // Len returns the number of messages.
@@ -69,6 +74,22 @@ func (s *Snapshot) UID(i int) UID {
 func (s *Snapshot) Email(i int) EmailID {
 	k, at := s.table.locate(i)
 	return s.table.chunks[k].emails[at]
+}
+
+// FirstUnseen returns the index of the first message without \Seen, false when all
+// have it.
+func (s *Snapshot) FirstUnseen() (i int, ok bool) {
+	if s.row.status.Unseen == 0 {
+		return 0, false
+	}
+	for k, c := range s.table.chunks {
+		for at, f := range c.flags[0] {
+			if Flags(f)&Seen == 0 {
+				return s.table.starts[k] + at, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // Find returns the index of the message with the UID, or the index of the next

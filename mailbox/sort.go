@@ -51,6 +51,9 @@ const maxSortKeys = 20
 // which are all alike. Invalid when there are more than 20 keys. A message that
 // was swept has no texts and no Date. ctx ends the sort soon.
 func (a *Account) Sort(ctx context.Context, s *Snapshot, found []int, keys []SortKey, c Collation, scores []uint8) ([]int, error) {
+	if err := a.mayUse(s); err != nil {
+		return nil, err
+	}
 	if len(keys) > maxSortKeys || len(scores) != 0 && len(scores) != len(found) || c > Octet || len(found) > math.MaxInt32 ||
 		slices.ContainsFunc(keys, func(k SortKey) bool { return k.By > SortRelevancy }) {
 		return nil, postino.E(postino.Invalid, "sort", "", nil)

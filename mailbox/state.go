@@ -15,6 +15,8 @@ type state struct {
 	head  head
 	boxes []*Snapshot // ascending by number; columns only of mailboxes that were opened
 	subs  []string    // ascending
+	// private is what guests have of their own, in the order of comparePrivate.
+	private []*private
 }
 
 func (st *state) search(box MailboxID) (int, bool) {
@@ -48,14 +50,21 @@ type change struct {
 	edits map[MailboxID]*edit
 	rows  map[MailboxID]*boxRow // nil row: the mailbox was deleted
 	subs  bool                  // subscriptions changed
+	lists map[MailboxID]acl     // access lists that changed
+	// guests are the mailboxes in which guests changed what is their own, with
+	// all that it is now.
+	guests map[MailboxID][]*private
 }
 
 func newChange(st *state) *change {
-	return &change{st: st, edits: map[MailboxID]*edit{}, rows: map[MailboxID]*boxRow{}}
+	return &change{
+		st: st, edits: map[MailboxID]*edit{}, rows: map[MailboxID]*boxRow{},
+		lists: map[MailboxID]acl{}, guests: map[MailboxID][]*private{},
+	}
 }
 
 // apply takes in one record. The rows of the mailboxes that it names have to
-// be put into rows afterwards.
+// be put into rows, lists and guests afterwards.
 func (ch *change) apply(c *Change) {
 	switch c.Kind {
 	case Appended, FlagsChanged, Expunged:
@@ -63,14 +72,26 @@ func (ch *change) apply(c *Change) {
 			e.apply(c)
 		}
 		ch.touch(c.Mailbox)
+		if c.Kind == Expunged && len(ch.st.guests(c.Mailbox)) > 0 {
+			ch.guests[c.Mailbox] = nil
+		}
 	case MailboxRenamed:
 		for _, b := range c.Boxes {
 			ch.touch(b)
 		}
 	case SubscriptionAdded, SubscriptionEnded:
 		ch.subs = true
-	default:
+	case SeenChanged, ViewerSubscribed, ViewerUnsubscribed:
+		ch.guests[c.Mailbox] = nil
+	case MetadataChanged: // is not in memory
+	case MailboxCreated, ACLChanged:
 		ch.touch(c.Mailbox)
+		ch.lists[c.Mailbox] = nil
+	default: // MailboxDeleted, MailboxUpdated
+		ch.touch(c.Mailbox)
+		if len(ch.st.guests(c.Mailbox)) > 0 {
+			ch.guests[c.Mailbox] = nil
+		}
 	}
 }
 
@@ -96,7 +117,10 @@ func (ch *change) edit(box MailboxID) *edit {
 
 // state returns the state after all that was applied.
 func (ch *change) state(h head) *state {
-	st := &state{head: h, boxes: ch.st.boxes, subs: ch.st.subs}
+	st := &state{head: h, boxes: ch.st.boxes, subs: ch.st.subs, private: ch.st.private}
+	if len(ch.guests) > 0 {
+		st.private = ch.privates()
+	}
 	if len(ch.rows) == 0 {
 		return st
 	}
@@ -109,11 +133,15 @@ func (ch *change) state(h head) *state {
 		case row == nil:
 		default:
 			s := &Snapshot{row: row, modseq: h.modseq}
+			list, changed := ch.lists[id]
 			if ok {
-				s.table = st.boxes[i].table
+				s.table, s.acl = st.boxes[i].table, st.boxes[i].acl
 				st.boxes[i] = s
 			} else {
 				st.boxes = slices.Insert(st.boxes, i, s)
+			}
+			if changed {
+				s.acl = list
 			}
 			if e := ch.edits[id]; e != nil {
 				s.table = e.table()
@@ -121,6 +149,21 @@ func (ch *change) state(h head) *state {
 		}
 	}
 	return st
+}
+
+// privates returns what guests have of their own after the change.
+func (ch *change) privates() []*private {
+	list := make([]*private, 0, len(ch.st.private)+1)
+	for _, p := range ch.st.private {
+		if _, changed := ch.guests[p.box]; !changed {
+			list = append(list, p)
+		}
+	}
+	for _, now := range ch.guests {
+		list = append(list, now...)
+	}
+	slices.SortFunc(list, comparePrivate)
+	return list
 }
 
 // loadState reads the rows of an account, without columns.
@@ -140,6 +183,12 @@ func loadState(r kv.Reader, id AccountID, h head) (*state, error) {
 		err = fail
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err = loadACLs(r, id, st); err != nil {
+		return nil, err
+	}
+	if st.private, err = loadPrivate(r, id, 0); err != nil {
 		return nil, err
 	}
 	st.subs, err = loadSubs(r, id)
@@ -207,7 +256,7 @@ func advance(r kv.Reader, id AccountID, st *state, need ...MailboxID) (*state, e
 	case st.head.modseq > h.modseq:
 		err = errBehind
 	case st.head != h:
-		st = &state{head: h, boxes: st.boxes, subs: st.subs}
+		st = &state{head: h, boxes: st.boxes, subs: st.subs, private: st.private}
 	}
 	if err != nil {
 		return nil, err
@@ -237,11 +286,30 @@ func replay(r kv.Reader, id AccountID, st *state, h head) (*state, error) {
 		}
 		ch.rows[box] = row
 	}
+	if err := ch.reread(r, id); err != nil {
+		return nil, err
+	}
 	next := ch.state(h)
 	if ch.subs {
 		next.subs, err = loadSubs(r, id)
 	}
 	return next, err
+}
+
+// reread reads the access lists and the guests' own of the mailboxes where they
+// changed.
+func (ch *change) reread(r kv.Reader, id AccountID) (err error) {
+	for box := range ch.lists {
+		if ch.lists[box], err = readACL(r, id, box); err != nil {
+			return err
+		}
+	}
+	for box := range ch.guests {
+		if ch.guests[box], err = loadPrivate(r, id, box); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // load brings the columns of a mailbox into st: its chunks, and the log's tail.

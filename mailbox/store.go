@@ -18,6 +18,10 @@ import (
 type Limits struct {
 	Mailboxes     int // 10,000 in an account
 	Subscriptions int // 20,000 in an account
+	ACLEntries    int // 1,000 for a mailbox
+	Metadata      int // 100 entries of a mailbox that are shared, or private to one viewer
+	MetadataValue int // 64 KiB in an entry
+	MetadataBytes int // 16 MiB in all entries of an account, with their names
 	NameLevel     int // 255 octets in one level of a name (IM10)
 	NameLevels    int // 20 levels in a name (IM10)
 	Prefix        int // 64 KiB of header lines put before a body
@@ -61,6 +65,10 @@ func (o Options) withDefaults() Options {
 	}
 	orDefault(&o.Limits.Mailboxes, 10_000)
 	orDefault(&o.Limits.Subscriptions, 20_000)
+	orDefault(&o.Limits.ACLEntries, 1000)
+	orDefault(&o.Limits.Metadata, 100)
+	orDefault(&o.Limits.MetadataValue, 64<<10)
+	orDefault(&o.Limits.MetadataBytes, 16<<20)
 	orDefault(&o.Limits.NameLevel, 255)
 	orDefault(&o.Limits.NameLevels, 20)
 	orDefault(&o.Limits.Prefix, 64<<10)
@@ -120,7 +128,10 @@ func (s *Store) Scope(id AccountID) kv.Scope {
 
 // Quota is how much an account may hold, or holds; 0 as a limit means
 // unlimited. Copies of a message in several mailboxes count each.
-type Quota struct{ Bytes, Messages int64 }
+type Quota struct{ Bytes, Messages, Mailboxes int64 }
+
+// valid tells whether q can be a limit.
+func (q Quota) valid() bool { return q.Bytes >= 0 && q.Messages >= 0 && q.Mailboxes >= 0 }
 
 // Usage is a quota and what is used of it.
 type Usage struct {
@@ -143,7 +154,7 @@ const inbox MailboxID = 1
 // subscribed. The caller's Update has the account's scope. Conflict when the
 // account exists or is still being removed.
 func (s *Store) Create(tx kv.Tx, id AccountID, q Quota, now time.Time) error {
-	if id == 0 || q.Bytes < 0 || q.Messages < 0 {
+	if id == 0 || !q.valid() {
 		return postino.E(postino.Invalid, "create account", strconv.FormatUint(uint64(id), 16), nil)
 	}
 	for _, kind := range []byte{keyHead, keyGone} {
@@ -183,7 +194,7 @@ func (s *Store) Remove(tx kv.Tx, id AccountID) error {
 
 // SetQuota changes the limits of an account.
 func (s *Store) SetQuota(tx kv.Tx, id AccountID, q Quota) error {
-	if q.Bytes < 0 || q.Messages < 0 {
+	if !q.valid() {
 		return postino.E(postino.Invalid, "set quota", "", nil)
 	}
 	h, err := readHead(tx, id)
@@ -198,7 +209,7 @@ func (s *Store) SetQuota(tx kv.Tx, id AccountID, q Quota) error {
 // Usage returns the quota of an account and what is used of it.
 func (s *Store) Usage(r kv.Reader, id AccountID) (Usage, error) {
 	h, err := readHead(r, id)
-	return Usage{h.quota, h.used}, err
+	return h.usage(), err
 }
 
 // Lookup finds a mailbox by its name, or by a special use such as `\Junk`;

@@ -286,6 +286,9 @@ func (s *Store) sweepRemoved(ctx context.Context, id AccountID) (removed int, er
 	if err != nil {
 		return 0, err
 	}
+	if err := s.forgetGuests(ctx, id); err != nil {
+		return 0, err
+	}
 	prefix := accountKey(nil, id, 0)
 	for {
 		var keys [][]byte

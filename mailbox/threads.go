@@ -41,6 +41,9 @@ const maxMissing = 1 << 20
 // 100 count. A message that was swept is a thread of its own. ctx ends the work
 // soon.
 func (a *Account) Thread(ctx context.Context, s *Snapshot, found []int, alg ThreadAlgorithm, c Collation) ([]ThreadNode, error) {
+	if err := a.mayUse(s); err != nil {
+		return nil, err
+	}
 	if alg > ThreadRefs || c > Octet || len(found) > math.MaxInt32-2*maxMissing {
 		return nil, postino.E(postino.Invalid, "thread", "", nil)
 	}

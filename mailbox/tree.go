@@ -82,9 +82,10 @@ func (st *state) info(s *Snapshot) Info {
 
 // Mailboxes returns all mailboxes, INBOX first, then by name. It reads memory;
 // [Account.Sync] brings it up to date. A parent that is only a level in the
-// names of others is not among them.
+// names of others is not among them. A guest gets those on which he has l; without
+// r their counters are zero.
 func (a *Account) Mailboxes() []Info {
-	st := a.published.Load()
+	st := a.current()
 	list := make([]Info, len(st.boxes))
 	for i, s := range st.boxes {
 		list[i] = st.info(s)
@@ -105,8 +106,9 @@ func btoi(b bool) int {
 	return 0
 }
 
-// Subscriptions returns the subscribed names, sorted; they need not exist.
-func (a *Account) Subscriptions() []string { return slices.Clone(a.published.Load().subs) }
+// Subscriptions returns the subscribed names, sorted; they need not exist. Those
+// of a guest are his own, and exist.
+func (a *Account) Subscriptions() []string { return slices.Clone(a.current().subs) }
 
 // Mailbox finds a mailbox by name in memory; NotFound.
 func (a *Account) Mailbox(name string) (Info, error) {
@@ -114,7 +116,7 @@ func (a *Account) Mailbox(name string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	st := a.published.Load()
+	st := a.current()
 	s := st.byName(name)
 	if s == nil {
 		return Info{}, postino.E(postino.NotFound, "find mailbox", name, nil)
@@ -122,25 +124,31 @@ func (a *Account) Mailbox(name string) (Info, error) {
 	return st.info(s), nil
 }
 
-// Status returns a mailbox with its counters from memory; NotFound.
+// Status returns a mailbox with its counters from memory; NotFound. Right r.
 func (a *Account) Status(box MailboxID) (Info, error) {
-	st := a.published.Load()
-	s := st.box(box)
-	if s == nil {
-		return Info{}, noMailbox(box)
+	st := a.current()
+	if err := a.may(st, box, actRead); err != nil {
+		return Info{}, err
 	}
-	return st.info(s), nil
+	return st.info(st.box(box)), nil
 }
 
 // Create makes a mailbox and the parents that it lacks (RFC 9051 §6.3.4).
 // Conflict when it exists, or when another mailbox has the special use already;
-// Full at the limit; Invalid for a name that cannot be.
+// Full at the limit; Invalid for a name that cannot be. Right k on the nearest
+// parent that there is; the access lists of parents are inherited (RFC 4314 §4).
 func (a *Account) Create(ctx context.Context, name string, use SpecialUse) (Info, error) {
 	name, err := a.s.CanonicalName(name)
 	if err != nil {
 		return Info{}, err
 	}
 	st, err := a.update(ctx, nil, func(w *writer) error {
+		if err := a.mayCreate(w.st, name); err != nil {
+			return err
+		}
+		if use != UseNone && a.role == asGuest {
+			return postino.E(postino.Denied, "set special use of mailbox", name, nil)
+		}
 		if err := w.freeUse(use, 0); err != nil {
 			return err
 		}
@@ -153,7 +161,33 @@ func (a *Account) Create(ctx context.Context, name string, use SpecialUse) (Info
 	if err != nil {
 		return Info{}, err
 	}
-	return st.info(st.byName(name)), nil
+	st = a.seen(st)
+	if s := st.byName(name); s != nil {
+		return st.info(s), nil
+	}
+	return Info{Name: name}, nil // in a place that he may not look up
+}
+
+// mayCreate tells whether the holder of the handle may make a mailbox with a
+// canonical name: right k on the nearest parent that there is. Where only its
+// owner can look, everything is denied to guests alike.
+func (a *Account) mayCreate(st *state, name string) error {
+	if a.role == asSystem || a.role == asOwner {
+		return nil
+	}
+	if s := st.byName(name); s != nil && a.may(st, s.row.id, actLookup) == nil {
+		return postino.E(postino.Conflict, "create mailbox", name, nil)
+	} else if s == nil {
+		for at := strings.LastIndexByte(name, '/'); at > 0; at = strings.LastIndexByte(name[:at], '/') {
+			if parent := st.byName(name[:at]); parent != nil {
+				if a.may(st, parent.row.id, actCreateBelow) == nil {
+					return nil
+				}
+				break
+			}
+		}
+	}
+	return postino.E(postino.Denied, "create mailbox", name, nil)
 }
 
 // freeUse returns an error when a mailbox other than except has one of the uses
@@ -179,22 +213,44 @@ func (w *writer) createPath(name string, use SpecialUse) (made []*boxRow, err er
 		if i == len(name) {
 			u = use
 		}
+		if q := w.head.quota.Mailboxes; q > 0 && int64(w.head.boxes) >= q {
+			return nil, postino.E(postino.Full, "create mailbox", "over quota", nil)
+		}
 		m, err := w.createBox(name[:i], u)
 		if err != nil {
 			return nil, err
+		}
+		if at := strings.LastIndexByte(name[:i], '/'); at > 0 {
+			if err := w.inherit(m, w.named(name[:at], made)); err != nil {
+				return nil, err
+			}
 		}
 		made = append(made, m)
 	}
 	return made, nil
 }
 
-// Delete removes a mailbox and its messages. Its children stay, and so does its
-// subscription (RFC 9051 §6.3.5, §6.3.7). Denied for INBOX.
-func (a *Account) Delete(ctx context.Context, box MailboxID) error {
-	if box == inbox {
-		return postino.E(postino.Denied, "delete mailbox", "INBOX", nil)
+// named returns the mailbox with a canonical name, which is among made or was
+// there before.
+func (w *writer) named(name string, made []*boxRow) *boxRow {
+	for _, m := range made {
+		if m.name == name {
+			return m
+		}
 	}
+	return w.st.byName(name).row
+}
+
+// Delete removes a mailbox and its messages. Its children stay, and so does its
+// subscription (RFC 9051 §6.3.5, §6.3.7). Denied for INBOX. Right x.
+func (a *Account) Delete(ctx context.Context, box MailboxID) error {
 	_, err := a.update(kv.Deleting(ctx), nil, func(w *writer) error {
+		if err := a.may(w.st, box, actDelete); err != nil {
+			return err
+		}
+		if box == inbox {
+			return postino.E(postino.Denied, "delete mailbox", "INBOX", nil)
+		}
 		m, err := w.row(box)
 		if err != nil {
 			return err
@@ -205,17 +261,26 @@ func (a *Account) Delete(ctx context.Context, box MailboxID) error {
 		w.head.boxes--
 		w.rows[box] = nil
 		w.record(&Change{Kind: MailboxDeleted, Mailbox: box})
-		if err := w.deleteChunks(box); err != nil {
+		if err := w.setACL(box, w.listOf(box), nil); err != nil {
 			return err
+		}
+		if err := w.deleteNotes(numberKey(nil, w.id, keyNote, uint64(box))); err != nil {
+			return err
+		}
+		for _, kind := range []byte{keyChunk, keyPrivate} {
+			if err := w.deleteAll(kind, box); err != nil {
+				return err
+			}
 		}
 		return w.tx.Delete(numberKey(nil, w.id, keyBox, uint64(box)))
 	})
 	return err
 }
 
-func (w *writer) deleteChunks(box MailboxID) error {
+// deleteAll deletes the rows of a kind whose keys begin with the mailbox.
+func (w *writer) deleteAll(kind byte, box MailboxID) error {
 	var keys [][]byte
-	err := w.tx.Scan(kv.Prefix(numberKey(nil, w.id, keyChunk, uint64(box))), func(k, _ []byte) bool {
+	err := w.tx.Scan(kv.Prefix(numberKey(nil, w.id, kind, uint64(box))), func(k, _ []byte) bool {
 		keys = append(keys, slices.Clone(k))
 		return true
 	})
@@ -230,16 +295,23 @@ func (w *writer) deleteChunks(box MailboxID) error {
 // Rename gives a mailbox another name, makes the parents that this lacks, and
 // its children follow (RFC 9051 §6.3.6). Renaming INBOX moves its messages to a
 // new mailbox; its children stay. Conflict when a name is taken, Invalid when
-// the mailbox would come below itself.
+// the mailbox would come below itself. Rights x, and k as in Create for the new
+// name; only the owner renames INBOX. Access lists stay as they are.
 func (a *Account) Rename(ctx context.Context, box MailboxID, name string) error {
 	name, err := a.s.CanonicalName(name)
 	if err != nil {
 		return err
 	}
 	_, err = a.update(ctx, a.renameNeeds(box), func(w *writer) error {
+		if err := a.may(w.st, box, actDelete); err != nil {
+			return err
+		}
 		s := w.st.box(box)
-		if s == nil {
-			return noMailbox(box)
+		if a.role == asGuest && box == inbox {
+			return denied(box)
+		}
+		if err := a.mayCreate(w.st, name); err != nil {
+			return err
 		}
 		if w.st.byName(name) != nil || name == "INBOX" {
 			return postino.E(postino.Conflict, "rename mailbox to", name, nil)
@@ -248,7 +320,7 @@ func (a *Account) Rename(ctx context.Context, box MailboxID, name string) error 
 			return postino.E(postino.Invalid, "rename mailbox below itself", name, nil)
 		}
 		if box == inbox {
-			return w.renameInbox(name)
+			return w.renameInbox(a, name)
 		}
 		return w.rename(s.row.name, name)
 	})
@@ -293,24 +365,36 @@ func (w *writer) rename(old, name string) error {
 	return nil
 }
 
-// renameInbox moves all messages of INBOX to a new mailbox.
-func (w *writer) renameInbox(name string) error {
+// renameInbox moves all messages of INBOX to a new mailbox, which gets a copy of
+// its metadata (RFC 5464 §4.1).
+func (w *writer) renameInbox(a *Account, name string) error {
 	made, err := w.createPath(name, UseNone)
 	if err != nil {
 		return err
 	}
-	_, err = w.transfer(w.st.box(inbox), All(), made[len(made)-1], true)
+	to := made[len(made)-1]
+	if err := w.copyNotes(inbox, to.id); err != nil {
+		return err
+	}
+	_, err = w.transfer(a, w.st.box(inbox), All(), to, true)
 	return err
 }
 
 // Subscribe adds a name to the subscriptions; a mailbox with it need not exist
-// (RFC 9051 §6.3.7).
+// (RFC 9051 §6.3.7). Guests need l: what they subscribe to is the mailbox, whatever
+// it will be called.
 func (a *Account) Subscribe(ctx context.Context, name string) error {
+	if a.role == asGuest {
+		return a.subscribeAs(ctx, name, true)
+	}
 	return a.subscription(ctx, name, (*writer).subscribe)
 }
 
 // Unsubscribe takes a name off the subscriptions.
 func (a *Account) Unsubscribe(ctx context.Context, name string) error {
+	if a.role == asGuest {
+		return a.subscribeAs(ctx, name, false)
+	}
 	return a.subscription(ctx, name, (*writer).unsubscribe)
 }
 
@@ -324,12 +408,15 @@ func (a *Account) subscription(ctx context.Context, name string, do func(*writer
 }
 
 // SetSpecialUse changes what a mailbox is for; Conflict when another one has
-// the use, Invalid for INBOX.
+// the use, Invalid for INBOX. Only for the owner.
 func (a *Account) SetSpecialUse(ctx context.Context, box MailboxID, use SpecialUse) error {
-	if box == inbox && use != UseNone {
-		return postino.E(postino.Invalid, "set special use of mailbox", "INBOX", nil)
-	}
 	_, err := a.update(ctx, nil, func(w *writer) error {
+		if err := a.may(w.st, box, actOwn); err != nil {
+			return err
+		}
+		if box == inbox && use != UseNone {
+			return postino.E(postino.Invalid, "set special use of mailbox", "INBOX", nil)
+		}
 		m, err := w.row(box)
 		if err != nil || m.use == use {
 			return err

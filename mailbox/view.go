@@ -16,9 +16,17 @@ type View struct {
 	last atomic.Pointer[Snapshot] // what to show once the mailbox is gone
 }
 
-// Open opens a mailbox; NotFound when there is none. The view is good until
-// the account is closed.
+// Open opens a mailbox; NotFound when there is none. Right r. The view is good
+// until the account is closed.
 func (a *Account) Open(ctx context.Context, box MailboxID) (*View, error) {
+	if a.role == asGuest { // who may not read does not wait for columns either
+		if err := a.refresh(ctx); err != nil {
+			return nil, err
+		}
+		if err := a.may(a.published.Load(), box, actRead); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.refresh(ctx, box); err != nil {
 		return nil, err
 	}
@@ -33,11 +41,11 @@ func (a *Account) Open(ctx context.Context, box MailboxID) (*View, error) {
 func (v *View) Mailbox() MailboxID { return v.box }
 
 // Snapshot returns the newest durable state that is known; the same pointer as
-// long as nothing changed. After the mailbox was deleted it is the last one,
-// with Gone set.
+// long as nothing changed. After the mailbox was deleted, or may no longer be
+// read by the viewer, it is the last one, with Gone set.
 func (v *View) Snapshot() *Snapshot {
 	last := v.last.Load()
-	if s := v.a.published.Load().box(v.box); s != nil {
+	if s := v.a.current().box(v.box); s != nil && s.table != nil {
 		if s != last {
 			v.last.Store(s)
 		}
@@ -75,8 +83,11 @@ type Changes struct {
 }
 
 // Changes answers CONDSTORE and QRESYNC (RFC 7162 §3.1.4.1, §3.2.6) for
-// snapshot s of this mailbox.
+// snapshot s of this mailbox. Right r.
 func (v *View) Changes(ctx context.Context, s *Snapshot, since ModSeq) (Changes, error) {
+	if err := v.a.may(v.a.current(), v.box, actRead); err != nil {
+		return Changes{}, err
+	}
 	c := Changes{Complete: true}
 	for _, k := range s.table.chunks {
 		for i, m := range k.modseqs {

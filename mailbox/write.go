@@ -26,34 +26,64 @@ type AppendResult struct {
 }
 
 // Append puts messages into a mailbox in one commit, all or none. NotFound when
-// the mailbox does not exist, Full when they do not fit in the quota.
+// the mailbox does not exist, Full when they do not fit in the quota. Right i;
+// flags as far as the viewer has their rights (RFC 4314 §4). Who may not read
+// the mailbox is not told where the messages are (RFC 4315 §3).
 func (a *Account) Append(ctx context.Context, box MailboxID, msgs []AppendMessage) (AppendResult, error) {
 	var res AppendResult
 	if len(msgs) == 0 {
 		return res, postino.E(postino.Invalid, "append", "nothing", nil)
 	}
-	_, err := a.update(ctx, nil, func(w *writer) error {
-		res = AppendResult{Emails: make([]EmailID, 0, len(msgs))}
-		m, err := w.row(box)
-		if err != nil {
-			return err
-		}
-		for i := range msgs {
-			p := &msgs[i]
-			d, err := w.deliver(m, &Delivery{Message: p.Message, Prefix: p.Prefix, Flags: p.Flags, Keywords: p.Keywords, Date: p.Date})
-			if err != nil {
-				return err
-			}
-			if i == 0 {
-				res.UIDs.Lo = d.UID
-			}
-			res.UIDs.Hi, res.ModSeq = d.UID, d.ModSeq
-			res.Emails = append(res.Emails, d.Email)
-		}
-		res.UIDValidity = m.status.UIDValidity
-		return nil
+	_, err := a.update(ctx, nil, func(w *writer) (err error) {
+		res, err = w.appendAs(a, box, msgs)
+		return err
 	})
 	return res, err
+}
+
+// appendAs appends messages for the holder of a handle.
+func (w *writer) appendAs(a *Account, box MailboxID, msgs []AppendMessage) (res AppendResult, err error) {
+	if err := a.may(w.st, box, actInsert); err != nil {
+		return res, err
+	}
+	m, err := w.row(box)
+	if err != nil {
+		return res, err
+	}
+	rights := a.rightsOn(w.st.box(box))
+	allowed := rights.flagsFor().System()
+	var seen Ranges
+	res.Emails = make([]EmailID, 0, len(msgs))
+	for i := range msgs {
+		p := &msgs[i]
+		add := Delivery{Message: p.Message, Prefix: p.Prefix, Flags: p.Flags & allowed, Keywords: p.Keywords, Date: p.Date}
+		if rights&RightWrite == 0 {
+			add.Keywords = nil
+		}
+		if a.role == asGuest {
+			add.Flags &^= Seen
+		}
+		d, err := w.deliver(m, &add)
+		if err != nil {
+			return res, err
+		}
+		if p.Flags&allowed&Seen != 0 {
+			seen.Append(d.UID)
+		}
+		if i == 0 {
+			res.UIDs.Lo = d.UID
+		}
+		res.UIDs.Hi, res.ModSeq = d.UID, d.ModSeq
+		res.Emails = append(res.Emails, d.Email)
+	}
+	res.UIDValidity = m.status.UIDValidity
+	if err := w.seeNew(a, m, seen); err != nil {
+		return res, err
+	}
+	if rights&RightRead == 0 {
+		res = AppendResult{}
+	}
+	return res, nil
 }
 
 // FlagOp says what [Account.Store] does with flags.
@@ -88,15 +118,22 @@ type StoreResult struct {
 // Store changes the flags of messages: one small record in the log, whatever
 // their number. NotFound when the mailbox does not exist, Full when it has no
 // room for new keywords. It works on a full disk, since deleting begins with it.
+// Rights r and, of s, t and w, those of the flags: the others stay as they are, and
+// it is Denied when none is left (RFC 4314 §4 STORE). [ReplaceFlags] means all
+// flags. A guest changes his own \Seen.
 func (a *Account) Store(ctx context.Context, box MailboxID, req StoreRequest) (StoreResult, error) {
 	var res StoreResult
 	st, err := a.update(kv.Deleting(ctx), []MailboxID{box}, func(w *writer) error {
 		res = StoreResult{}
+		if err := a.may(w.st, box, actStore); err != nil {
+			return err
+		}
 		m, err := w.row(box)
 		if err != nil {
 			return err
 		}
-		mask, err := m.mask(req.Flags, req.Keywords, req.Op != RemoveFlags)
+		grow := req.Op != RemoveFlags && a.rightsOn(w.st.box(box))&RightWrite != 0
+		mask, err := m.mask(req.Flags, req.Keywords, grow)
 		if err != nil {
 			return err
 		}
@@ -106,6 +143,10 @@ func (a *Account) Store(ctx context.Context, box MailboxID, req StoreRequest) (S
 			c.Added, c.Removed = Mask{}, mask
 		case ReplaceFlags:
 			c.Removed = everyFlag
+		}
+		if a.role == asGuest {
+			res, err = w.storeAs(a, m, a.seen(w.st).box(box), c, &req)
+			return err
 		}
 		res.Changed, res.Modified = m.flag(w.st.box(box), c, &req)
 		if len(res.Changed) == 0 {
@@ -117,7 +158,7 @@ func (a *Account) Store(ctx context.Context, box MailboxID, req StoreRequest) (S
 		return nil
 	})
 	if err == nil {
-		res.Snapshot = st.box(box)
+		res.Snapshot = a.seen(st).box(box)
 	}
 	return res, err
 }
@@ -177,34 +218,49 @@ type CopyResult struct {
 
 // Copy puts messages of src into dst, all or none, without touching what is
 // stored of them. UIDs without a message are skipped. NotFound when a mailbox
-// does not exist, Full when they do not fit in the quota.
+// does not exist, Full when they do not fit in the quota. Rights r on src and i on
+// dst; flags, and what the result tells, as in Append.
 func (a *Account) Copy(ctx context.Context, src MailboxID, uids Ranges, dst MailboxID) (CopyResult, error) {
 	return a.transfer(ctx, src, uids, dst, false)
 }
 
 // Move takes messages from src to dst in one commit (RFC 6851 §3.3). It needs no
-// room in the quota, and works on a full disk: it is how users throw away.
+// room in the quota, and works on a full disk: it is how users throw away. Rights
+// r, t and e on src, i on dst.
 func (a *Account) Move(ctx context.Context, src MailboxID, uids Ranges, dst MailboxID) (CopyResult, error) {
 	return a.transfer(kv.Deleting(ctx), src, uids, dst, true)
 }
 
 func (a *Account) transfer(ctx context.Context, src MailboxID, uids Ranges, dst MailboxID, move bool) (res CopyResult, err error) {
 	st, err := a.update(ctx, []MailboxID{src}, func(w *writer) error {
+		from := actRead
+		if move {
+			from = actMoveFrom
+		}
+		if err := a.may(w.st, src, from); err != nil {
+			return err
+		}
+		if err := a.may(w.st, dst, actInsert); err != nil {
+			return err
+		}
 		m, err := w.row(dst)
 		if err != nil {
 			return err
 		}
-		res, err = w.transfer(w.st.box(src), uids, m, move)
+		if res, err = w.transfer(a, a.seen(w.st).box(src), uids, m, move); err == nil && a.rightsOn(w.st.box(dst))&RightRead == 0 {
+			res = CopyResult{ModSeq: res.ModSeq}
+		}
 		return err
 	})
 	if err == nil {
-		res.Snapshot = st.box(src)
+		res.Snapshot = a.seen(st).box(src)
 	}
 	return res, err
 }
 
-// transfer copies or moves messages of src to the mailbox to.
-func (w *writer) transfer(src *Snapshot, uids Ranges, to *boxRow, move bool) (CopyResult, error) {
+// transfer copies or moves messages of src, which is as the holder of a sees it,
+// to the mailbox to.
+func (w *writer) transfer(a *Account, src *Snapshot, uids Ranges, to *boxRow, move bool) (CopyResult, error) {
 	res := CopyResult{UIDValidity: to.status.UIDValidity}
 	var n, size int64
 	for lo, hi := range src.spans(uids) {
@@ -221,29 +277,49 @@ func (w *writer) transfer(src *Snapshot, uids Ranges, to *boxRow, move bool) (Co
 		return res, nil
 	}
 	translate := newTranslation(src.row, to)
+	rights := a.rightsOn(w.st.box(to.id))
+	if w.rows[to.id] != nil && w.st.box(to.id) == nil {
+		rights = AllRights // made by this transaction: INBOX renamed by its owner
+	}
+	allowed := rights.flagsFor()
+	own := src
+	if src.of != nil {
+		own = src.of
+	}
 	rows := make([]Row, 0, n)
+	var seen Ranges
 	for lo, hi := range src.spans(uids) {
-		for _, r := range src.Rows(lo, hi) {
+		for i, r := range own.Rows(lo, hi) {
 			rows = append(rows, r)
+			res.Source.Append(r.UID)
+			// The owner has seen the copy of what he has seen, whoever made it.
+			mask := r.Flags.and(allowed)
+			mask[0] |= r.Flags[0] & uint64(Seen)
+			var err error
+			if r.Flags, err = translate.mask(mask); err != nil {
+				return res, err
+			}
+			added := w.add(to, r)
+			if src.of != nil && rights&RightSeen != 0 && src.Row(i).Flags.System()&Seen != 0 {
+				seen.Append(added.UID)
+			}
+			res.Dest.Append(added.UID)
+			res.ModSeq = added.ModSeq
 		}
 	}
-	for i := range rows {
-		r := rows[i]
-		res.Source.Append(r.UID)
-		var err error
-		if r.Flags, err = translate.mask(r.Flags); err != nil {
-			return res, err
-		}
-		added := w.add(to, r)
-		res.Dest.Append(added.UID)
-		res.ModSeq = added.ModSeq
+	if err := w.seeNew(a, to, seen); err != nil {
+		return res, err
 	}
 	if move {
 		m, err := w.row(src.row.id)
 		if err != nil {
 			return res, err
 		}
-		res.ModSeq = w.expunge(m, res.Source, rows).ModSeq
+		c, err := w.expunge(m, res.Source, rows)
+		if err != nil {
+			return res, err
+		}
+		res.ModSeq = c.ModSeq
 	}
 	return res, nil
 }
@@ -283,20 +359,24 @@ type ExpungeResult struct {
 }
 
 // Expunge removes those of the messages that have \Deleted; [All] for EXPUNGE,
-// a set for UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9).
+// a set for UID EXPUNGE (RFC 9051 §6.4.3, §6.4.9). Rights r and e.
 func (a *Account) Expunge(ctx context.Context, box MailboxID, uids Ranges) (ExpungeResult, error) {
-	return a.expunge(ctx, box, uids, Deleted)
+	return a.expunge(ctx, box, uids, Deleted, actExpunge)
 }
 
 // Destroy removes messages whatever their flags: POP3's QUIT, JMAP's destroy.
+// Rights r, t and e.
 func (a *Account) Destroy(ctx context.Context, box MailboxID, uids Ranges) (ExpungeResult, error) {
-	return a.expunge(ctx, box, uids, 0)
+	return a.expunge(ctx, box, uids, 0, actDestroy)
 }
 
-func (a *Account) expunge(ctx context.Context, box MailboxID, uids Ranges, flags Flags) (ExpungeResult, error) {
+func (a *Account) expunge(ctx context.Context, box MailboxID, uids Ranges, flags Flags, do action) (ExpungeResult, error) {
 	var res ExpungeResult
 	st, err := a.update(kv.Deleting(ctx), []MailboxID{box}, func(w *writer) error {
 		res = ExpungeResult{}
+		if err := a.may(w.st, box, do); err != nil {
+			return err
+		}
 		m, err := w.row(box)
 		if err != nil {
 			return err
@@ -309,23 +389,28 @@ func (a *Account) expunge(ctx context.Context, box MailboxID, uids Ranges, flags
 			}
 		})
 		if len(rows) > 0 {
-			res.ModSeq = w.expunge(m, res.Expunged, rows).ModSeq
+			c, err := w.expunge(m, res.Expunged, rows)
+			if err != nil {
+				return err
+			}
+			res.ModSeq = c.ModSeq
 			w.head.dead += int64(len(rows))
 		}
 		return nil
 	})
 	if err == nil {
-		res.Snapshot = st.box(box)
+		res.Snapshot = a.seen(st).box(box)
 	}
 	return res, err
 }
 
 // expunge records that the rows left mailbox m.
-func (w *writer) expunge(m *boxRow, uids Ranges, rows []Row) *Change {
+func (w *writer) expunge(m *boxRow, uids Ranges, rows []Row) (*Change, error) {
 	for i := range rows {
 		m.status.count(rows[i].Flags[0], rows[i].Size, -1)
 		w.head.used.Bytes -= rows[i].Size
 	}
 	w.head.used.Messages -= int64(len(rows))
-	return w.record(&Change{Kind: Expunged, Mailbox: m.id, UIDs: uids})
+	c := w.record(&Change{Kind: Expunged, Mailbox: m.id, UIDs: uids})
+	return c, w.forgetSeen(m.id, uids)
 }

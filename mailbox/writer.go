@@ -20,6 +20,10 @@ type writer struct {
 	head head
 	st   *state // set when an Account writes: gives rows and columns without reading
 	rows map[MailboxID]*boxRow
+	// lists and private are the access lists, and what guests have of their own,
+	// as far as they changed.
+	lists   map[MailboxID]acl
+	private map[MailboxID]map[AccountID]*private
 	// changes are the records, in the order of their modseqs; those of Appended
 	// grow until flush writes them.
 	changes  []*Change
@@ -69,10 +73,11 @@ func (w *writer) record(c *Change) *Change {
 	return c
 }
 
-// fits tells whether n more messages of size octets in all are within the quota.
+// fits tells whether n more messages of size octets in all are within the quota;
+// what adds nothing always is.
 func (h *head) fits(n, size int64) bool {
 	q, u := h.quota, h.used
-	return (q.Bytes == 0 || size <= q.Bytes-u.Bytes) && (q.Messages == 0 || n <= q.Messages-u.Messages)
+	return (q.Bytes == 0 || size <= max(0, q.Bytes-u.Bytes)) && (q.Messages == 0 || n <= max(0, q.Messages-u.Messages))
 }
 
 // room returns an error when the mailbox cannot take n more messages.
@@ -235,6 +240,12 @@ func (w *writer) next() *state {
 	}
 	for id := range ch.rows {
 		ch.rows[id] = w.rows[id]
+	}
+	for id := range ch.lists {
+		ch.lists[id] = w.listOf(id)
+	}
+	for id := range ch.guests {
+		ch.guests[id] = w.guestsOf(id)
 	}
 	st := ch.state(w.head)
 	if ch.subs {
