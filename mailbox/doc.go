@@ -20,7 +20,8 @@
 // log's tail; all views share the columns. A [Snapshot] is immutable: flags,
 // UIDs, dates, sizes come from memory. [Account.Emails] reads email rows in
 // pages, [Account.OpenBody] the octets, [Account.Search] columns first, then
-// summaries, then texts.
+// summaries, then texts. [Account.Sort] and [Account.Thread] take what they
+// compare from the summaries once and keep it, collated, for the next time.
 //
 // Keys, behind 'a' and eight octets of account:
 //
@@ -31,7 +32,7 @@
 //	C mailbox UID>>9    a chunk, stamped with the modseq up to which it is true
 //	E email             blob, size, thread, prefix, ENVELOPE, BODYSTRUCTURE
 //	I email             the encoded message.Index
-//	S email             the [Summary]: what searching and threading need
+//	S email             the [Summary]: what searching, sorting and threading need
 //	T hash              the thread of a message-id or of a base subject
 //	X                   the account was removed and is being swept
 //
@@ -61,5 +62,7 @@
 //
 // Standards: RFC 9051 (mailboxes §5.1, §6.3; UIDs §2.3.1; flags §2.3.2; search
 // §6.4.4), RFC 7162 (CONDSTORE, QRESYNC), RFC 6851 (MOVE), RFC 6154 (special
-// use), RFC 8474 (object ids), RFC 8514 (SAVEDATE), RFC 5256 (threads).
+// use), RFC 8474 (object ids), RFC 8514 (SAVEDATE), RFC 5256 (SORT and THREAD §2,
+// §3), RFC 5957 (DISPLAYFROM, DISPLAYTO), RFC 6203 §6 (RELEVANCY), RFC 5255 §4,
+// RFC 5051 and RFC 4790 §9 (collations).
 package mailbox

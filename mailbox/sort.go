@@ -82,6 +82,7 @@ type sorter struct {
 	ctx     context.Context
 	emails  []EmailID
 	keys    []sortColumn
+	extra   []lookup // columns that the caller wanted beside
 	order   []sortEntry
 	scratch []sortEntry
 	runs    []sortRun
@@ -103,7 +104,7 @@ type sortEntry struct {
 // sortRun is a run of order that is equal before octet offset of a key.
 type sortRun struct{ lo, hi, key, offset int }
 
-func (a *Account) newSorter(ctx context.Context, s *Snapshot, found []int, keys []SortKey, c Collation, scores []uint8) (*sorter, error) {
+func (a *Account) newSorter(ctx context.Context, s *Snapshot, found []int, keys []SortKey, c Collation, scores []uint8, extra ...sortField) (*sorter, error) {
 	o := &sorter{ctx: ctx, emails: make([]EmailID, len(found)), keys: make([]sortColumn, len(keys)), order: make([]sortEntry, len(found))}
 	for i, k := range keys {
 		switch k.By {
@@ -129,13 +130,13 @@ func (a *Account) newSorter(ctx context.Context, s *Snapshot, found []int, keys 
 			}
 		}
 	}
-	fields := make([]sortField, 0, len(keys))
+	fields := make([]sortField, 0, len(keys)+len(extra))
 	for _, k := range keys {
 		if f := sortFields[k.By]; f != 0 || k.By == SortDate {
 			fields = append(fields, f)
 		}
 	}
-	columns, err := a.columns(ctx, o.emails, fields, c)
+	columns, err := a.columns(ctx, o.emails, append(fields, extra...), c)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +151,7 @@ func (a *Account) newSorter(ctx context.Context, s *Snapshot, found []int, keys 
 		}
 		columns = columns[1:]
 	}
+	o.extra = columns
 	return o, ctx.Err()
 }
 

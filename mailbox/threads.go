@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"hash/maphash"
@@ -14,8 +15,10 @@ import (
 type ThreadAlgorithm uint8
 
 // The algorithms of RFC 5256 §3, and REFS (draft-ietf-morg-inthread), which is
-// REFERENCES without the subjects (step 5) and by internal dates: replies stand
-// in the order of theirs, threads in the order of their latest message's.
+// REFERENCES without the subjects (step 5) and with the threads in the order of
+// their latest arrival, that is the internal date, so that a new message makes
+// its thread the last one; within threads sent dates order. (Dovecot 2.3 takes
+// the latest sent date instead.)
 const (
 	ThreadOrderedSubject ThreadAlgorithm = iota
 	ThreadReferences
@@ -64,7 +67,7 @@ func (a *Account) Thread(ctx context.Context, s *Snapshot, found []int, alg Thre
 	}
 	t.connect()
 	if alg == ThreadRefs {
-		t.latestLast()
+		t.latestLast(s, found)
 	}
 	return t.nodes(found), ctx.Err()
 }
@@ -92,17 +95,6 @@ type threader struct {
 }
 
 func (a *Account) newThreader(ctx context.Context, s *Snapshot, found []int, alg ThreadAlgorithm, c Collation) (*threader, error) {
-	by := []SortKey{{By: SortDate}}
-	if alg == ThreadRefs {
-		by[0].By = SortArrival
-	}
-	o, err := a.newSorter(ctx, s, found, by, c, nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := o.sort(); err != nil {
-		return nil, err
-	}
 	fields := []sortField{fieldSubject, fieldIDs}
 	switch alg {
 	case ThreadOrderedSubject:
@@ -110,10 +102,14 @@ func (a *Account) newThreader(ctx context.Context, s *Snapshot, found []int, alg
 	case ThreadRefs:
 		fields = fields[1:]
 	}
-	columns, err := a.columns(ctx, o.emails, fields, c)
+	o, err := a.newSorter(ctx, s, found, []SortKey{{By: SortDate}}, c, nil, fields...)
 	if err != nil {
 		return nil, err
 	}
+	if err := o.sort(); err != nil {
+		return nil, err
+	}
+	columns := o.extra
 	t := &threader{n: len(found), order: o.order, emails: o.emails, subjects: columns[0], ids: columns[len(columns)-1], seed: a.s.columns.seed}
 	t.parent = make([]int32, t.n, t.n+t.n/2)
 	for i := range t.parent {
@@ -351,17 +347,38 @@ func (t *threader) walk(top int32, fn func(node int32, depth int)) {
 	}
 }
 
-// latestLast puts the threads in the order of their latest messages.
-func (t *threader) latestLast() {
-	rank := make([]int32, len(t.parent))
-	for i, e := range t.order {
-		rank[e.at] = int32(i)
+// latestLast puts the threads in the order of their latest arrivals.
+func (t *threader) latestLast(s *Snapshot, found []int) {
+	dates := make([]int64, t.n)
+	for at, row := range s.rowsOf(found) {
+		dates[at] = row.Date
 	}
-	latest := make([]int32, len(t.parent))
-	for _, top := range t.tops {
-		t.walk(top, func(node int32, _ int) { latest[top] = max(latest[top], rank[node]) })
+	t.lastBy(dates)
+}
+
+// lastBy puts the threads in the order of the latest dates in them and, of the
+// same date, of the sequence numbers of those.
+func (t *threader) lastBy(dates []int64) {
+	type latest struct {
+		date         int64
+		message, top int32
 	}
-	slices.SortFunc(t.tops, func(a, b int32) int { return int(latest[a]) - int(latest[b]) })
+	threads := make([]latest, len(t.tops))
+	for i, top := range t.tops {
+		l := latest{math.MinInt64, none, top}
+		t.walk(top, func(node int32, _ int) {
+			if node < int32(t.n) && (dates[node] > l.date || dates[node] == l.date && node > l.message) {
+				l.date, l.message = dates[node], node
+			}
+		})
+		threads[i] = l
+	}
+	slices.SortFunc(threads, func(a, b latest) int {
+		return cmp.Or(cmp.Compare(a.date, b.date), cmp.Compare(a.message, b.message))
+	})
+	for i, l := range threads {
+		t.tops[i] = l.top
+	}
 }
 
 // nodes writes the threads out.

@@ -96,7 +96,7 @@ func TestThread(t *testing.T) {
 			{id: "7", refs: []string{"44"}}, {id: "23", refs: []string{"4"}}, {id: "44", refs: []string{"3", "6"}}, {id: "96", refs: []string{"3", "6", "44", "7"}},
 		}, "(1 (2)(3)(4)(5)(6)(7)(8)(9)(10))", "(1)(2)(3 6 (4 8)(9 7 10))(5)", "(1)(2)(5)(3 6 (4 8)(9 7 10))"},
 		// Siblings of a parent that is not there; a chain of two that are not.
-		{[]said{{refs: []string{"x"}}, {refs: []string{"x"}, date: at(-1)}}, "(2 1)", "((2)(1))", "((1)(2))"},
+		{[]said{{refs: []string{"x"}}, {refs: []string{"x"}, date: at(-1)}}, "(2 1)", "((2)(1))", "((2)(1))"},
 		{[]said{{refs: []string{"x", "y"}}, {id: "b", refs: []string{"x", "y"}}, {refs: []string{"b"}}, {refs: []string{"x"}}}, "(1 (2)(3)(4))", "((1)(2 3)(4))", "((1)(2 3)(4))"},
 		{[]said{{refs: []string{"x", "y"}}}, "(1)", "(1)", "(1)"},
 		// A loop, a message that refers to itself, two with one id.
@@ -166,9 +166,6 @@ func thread(t failer, all []said, alg ThreadAlgorithm) []ThreadNode {
 		th.emails, th.order, th.parent = append(th.emails, EmailID(i)), append(th.order, sortEntry{at: uint32(i)}), append(th.parent, none)
 	}
 	slices.SortStableFunc(th.order, func(a, b sortEntry) int {
-		if alg == ThreadRefs {
-			return cmp.Compare(all[a.at].internally, all[b.at].internally)
-		}
 		return cmp.Compare(all[a.at].date, all[b.at].date)
 	})
 	if alg == ThreadOrderedSubject {
@@ -181,7 +178,11 @@ func thread(t failer, all []said, alg ThreadAlgorithm) []ThreadNode {
 	}
 	th.connect()
 	if alg == ThreadRefs {
-		th.latestLast()
+		dates := make([]int64, len(all))
+		for i, m := range all {
+			dates[i] = m.internally
+		}
+		th.lastBy(dates)
 	}
 	found := make([]int, len(all))
 	for i := range found {
@@ -217,9 +218,6 @@ func plain(all []said, alg ThreadAlgorithm) []ThreadNode {
 	date := func(c *container) (int64, int) {
 		if c.message < 0 {
 			c = c.kids[0]
-		}
-		if alg == ThreadRefs {
-			return all[c.message].internally, c.message
 		}
 		return all[c.message].date, c.message
 	}
