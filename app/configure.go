@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postino-mail/postino/blob"
@@ -79,8 +80,16 @@ func (c *Config) stores(log *slog.Logger, metrics *metric.Registry) StoreOptions
 		Blobs: blob.Options{
 			Inline: int(st.Inline), MemoryBudget: st.Memory,
 		},
-		Hostname: c.c.Server.Hostname, Outward: c.outward(),
+		Hostname: c.c.Server.Hostname, Outward: c.outward(), Legacy: c.legacy(),
 	}
+}
+
+// legacy are the elder mechanisms by their names in SASL.
+func (c *Config) legacy() (names []string) {
+	for _, n := range c.c.Auth.Legacy {
+		names = append(names, strings.ToUpper(n))
+	}
+	return names
 }
 
 func (c *Config) outward() Outward {
@@ -123,7 +132,13 @@ func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 		Trusted: within(c.c.SMTP.Trusted), Relay: within(c.c.SMTP.RelayFrom), Proxies: within(c.c.SMTP.Proxies), XClient: within(c.c.SMTP.XClient),
 	}
 	for _, l := range c.c.Listeners {
-		o.Listeners = append(o.Listeners, Listener{Service: Service(l.Kind), Address: l.Address, Clear: !l.TLS && l.Kind != config.Metrics})
+		out := Listener{Service: Service(l.Kind), Address: l.Address, Clear: !l.TLS && l.Kind != config.Metrics}
+		if l.ClientCA != "" {
+			if out.ClientCAs, err = certs.Pool(readFile, l.ClientCA); err != nil {
+				return Options{}, err
+			}
+		}
+		o.Listeners = append(o.Listeners, out)
 	}
 	return o, nil
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,8 @@ type Listener struct {
 	// Clear listeners offer no STARTTLS and let users log in without TLS: for
 	// loopback only.
 	Clear bool
+	// ClientCAs are the authorities whose certificates log users in; nil: none.
+	ClientCAs *x509.CertPool
 }
 
 // Options are a whole node.
@@ -110,7 +113,7 @@ func Start(opts Options) (*Node, error) {
 	if opts.Listen == nil {
 		opts.Listen = net.Listen
 	}
-	opts.Stores.Logger, opts.Stores.Hostname = opts.Logger, opts.Hostname
+	opts.Stores.Logger, opts.Stores.Hostname, opts.Stores.Certificates = opts.Logger, opts.Hostname, opts.Certs.Leaves
 	stores, err := openStores(opts.Stores)
 	if err != nil {
 		return nil, err
@@ -338,7 +341,11 @@ func (n *Node) tls(l Listener, alpn string) *tls.Config {
 	if l.Clear || isSocket(l.Address) {
 		return nil
 	}
-	return n.opts.Certs.Config(alpn)
+	cfg := n.opts.Certs.Config(alpn)
+	if l.ClientCAs != nil {
+		cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, l.ClientCAs
+	}
+	return cfg
 }
 
 // httpServer serves h on a listener that only this machine reaches.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -33,6 +34,10 @@ type StoreOptions struct {
 	AnyUser *directory.AcceptAny
 	// Argon2 is what a password hash costs; the zero value is the default.
 	Argon2 directory.Argon2
+	// Legacy are the elder SASL mechanisms that are offered.
+	Legacy []string
+	// Certificates are those that the listeners may have shown; nil: none.
+	Certificates func() []*x509.Certificate
 	// Hostname is the name of this node.
 	Hostname string
 	Outward  Outward
@@ -75,6 +80,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 	s.Mailboxes = mailbox.New(db, s.Blobs, mailbox.Options{Logger: o.Logger})
 	s.Directory = directory.New(db, directory.Options{
 		Logger: o.Logger, Metrics: o.Metrics, Accounts: s.accountHooks(), AcceptAny: o.AnyUser, Argon2: o.Argon2,
+		Legacy: o.Legacy, Realm: o.Hostname, Certificates: o.Certificates,
 	})
 	s.Stories = story.New(db, story.Options{Logger: o.Logger, IDs: s.IDs})
 	local := deliver.New(deliver.Options{

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"math/big"
 	"net"
 	"sync/atomic"
@@ -19,7 +20,18 @@ import (
 type Source struct {
 	load func() (*tls.Certificate, error)
 	cur  atomic.Pointer[tls.Certificate]
+	old  atomic.Pointer[replaced]
 }
+
+// replaced is the certificate that was in use until then.
+type replaced struct {
+	cert  *tls.Certificate
+	until time.Time
+}
+
+// shownFor is how long a connection may take between its handshake and the login
+// that is bound to the certificate.
+const shownFor = 5 * time.Minute
 
 // FromFiles reads a PEM certificate chain and its key with read. The error is
 // of kind Invalid.
@@ -55,10 +67,36 @@ func newSource(load func() (*tls.Certificate, error)) (*Source, error) {
 // Reload loads the certificate again; on error the old one stays in use.
 func (s *Source) Reload() error {
 	pair, err := s.load()
-	if err == nil {
-		s.cur.Store(pair)
+	if err != nil {
+		return err
 	}
-	return err
+	if before := s.cur.Swap(pair); before != nil {
+		s.old.Store(&replaced{before, time.Now()})
+	}
+	return nil
+}
+
+// Leaves are the certificates that a connection may have seen that is about to log
+// in: the one in use, and for five minutes the one before it.
+func (s *Source) Leaves() []*x509.Certificate {
+	list := []*x509.Certificate{s.cur.Load().Leaf}
+	if o := s.old.Load(); o != nil && time.Since(o.until) < shownFor {
+		list = append(list, o.cert.Leaf)
+	}
+	return list
+}
+
+// Pool reads the authorities in a PEM file. The error is of kind Invalid.
+func Pool(read func(name string) ([]byte, error), file string) (*x509.CertPool, error) {
+	text, err := read(file)
+	if err != nil {
+		return nil, postino.E(postino.Invalid, "read certificates", file, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, postino.E(postino.Invalid, "read certificates", file, errors.New("it holds none"))
+	}
+	return pool, nil
 }
 
 // Expires returns when the certificate in use ends.

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +94,21 @@ func TestReload(t *testing.T) {
 	put("two.example")
 	if err := s.Reload(); err != nil || name() != "two.example" {
 		t.Errorf("after a reload: %v, %s", err, name())
+	}
+	var shown []string
+	for _, c := range s.Leaves() {
+		shown = append(shown, c.DNSNames...)
+	}
+	if strings.Join(shown, " ") != "two.example one.example" {
+		t.Errorf("certificates that a client may have seen: %s", shown)
+	}
+	if _, err := Pool(read, "cert"); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"key", "missing"} {
+		if _, err := Pool(read, name); !postino.Is(err, postino.Invalid) {
+			t.Errorf("%s as authorities: %v", name, err)
+		}
 	}
 	files["key"] = []byte("garbage")
 	if err := s.Reload(); !postino.Is(err, postino.Invalid) || name() != "two.example" {

@@ -45,6 +45,9 @@ func (p *parser) checkRequired() {
 // beginsTLS tells whether a kind speaks TLS from the first octet.
 func (k Kind) beginsTLS() bool { return k == Submissions || k == IMAPS }
 
+// logsIn tells whether users log in at a kind.
+func (k Kind) logsIn() bool { return k != LMTP && k != Metrics }
+
 // checkListener fills in what the kind implies.
 func (p *parser) checkListener(i int, used map[netip.AddrPort]int) {
 	l := &p.config.Listeners[i]
@@ -72,6 +75,9 @@ func (p *parser) checkListener(i int, used map[netip.AddrPort]int) {
 			p.fail(tlsAt, "listener.tls", "%s is offered in clear, on loopback only", l.Kind)
 		}
 		l.TLS = false
+	}
+	if caAt, said := place("client_ca"); said && (!l.TLS || !l.Kind.logsIn()) {
+		p.fail(caAt, "listener.client_ca", "certificates log users in under TLS only, and to smtp, submission and imap")
 	}
 	for _, u := range usual {
 		if l.Address == "" && u.kind == l.Kind {

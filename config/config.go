@@ -20,6 +20,7 @@ type Config struct {
 	Server    Server
 	Listeners []Listener
 	TLS       TLS
+	Auth      Auth
 	Log       Log
 	SMTP      SMTP
 	Queue     Queue
@@ -56,12 +57,20 @@ type Listener struct {
 	// TLS tells whether STARTTLS is offered; always true for kinds that begin
 	// with TLS, false for metrics.
 	TLS bool
+	// ClientCA is a file with the authorities whose certificates log users in; a
+	// path like Server.DataDir, or empty.
+	ClientCA string
 }
 
 // TLS is where the certificate comes from: from two files or from ourselves.
 type TLS struct {
 	Cert, Key  string // paths like Server.DataDir
 	SelfSigned bool
+}
+
+// Auth is how users log in.
+type Auth struct {
+	Legacy []string // of "cram-md5" and "digest-md5"
 }
 
 // Log is what is logged and how: "debug", "info", "warn" or "error"; "text" or
@@ -141,7 +150,11 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range []*string{&c.Server.DataDir, &c.TLS.Cert, &c.TLS.Key} {
+	paths := []*string{&c.Server.DataDir, &c.TLS.Cert, &c.TLS.Key}
+	for i := range c.Listeners {
+		paths = append(paths, &c.Listeners[i].ClientCA)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(filepath.Dir(path), *p)
 		}

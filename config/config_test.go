@@ -53,12 +53,16 @@ connections = 0x20
 
 [[listener]]
 kind = "imaps"
+client_ca = "clients.pem"
 [[listener]]
 kind = "imap"
 address = "127.0.0.1:1143"
 tls = false
 [[listener]]
 kind = "metrics"
+
+[auth]
+legacy = "CRAM-MD5"
 
 [tls]
 cert = "cert.pem"
@@ -70,7 +74,8 @@ key = "key.pem"
 	want.IMAP.PerUser = 15
 	want.SMTP.MaxSize, want.SMTP.MaxLine, want.SMTP.CommandTimeout, want.SMTP.Connections = 20e6, 2000, 30*time.Minute+30*time.Second, 32
 	want.TLS = TLS{Cert: "cert.pem", Key: "key.pem"}
-	want.Listeners = []Listener{{IMAPS, ":993", true}, {IMAP143, "127.0.0.1:1143", false}, {Metrics, "127.0.0.1:9464", false}}
+	want.Listeners = []Listener{{Kind: IMAPS, Address: ":993", TLS: true, ClientCA: "clients.pem"}, {Kind: IMAP143, Address: "127.0.0.1:1143"}, {Kind: Metrics, Address: "127.0.0.1:9464"}}
+	want.Auth = Auth{Legacy: []string{"cram-md5"}}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
 	}
@@ -95,7 +100,7 @@ servers = ["::1", "192.0.2.53:5353"]
 	if got := c.DNS.Servers; !slices.Equal(got, []string{"[::1]:53", "192.0.2.53:5353"}) {
 		t.Errorf("servers are %q", got)
 	}
-	if got := c.Listeners[1]; got != (Listener{LMTP, "unix:/run/postino/lmtp.sock", false}) {
+	if got := c.Listeners[1]; got != (Listener{Kind: LMTP, Address: "unix:/run/postino/lmtp.sock"}) {
 		t.Errorf("the socket is %+v", got)
 	}
 	if d := Diff(parse(t, good), c); len(d) == 0 || d[0].Key != "smtp.relay_from" || d[0].New != `["192.0.2.7/32", "2001:db8::/32"]` {
@@ -107,7 +112,7 @@ func TestDefaults(t *testing.T) {
 	c := parse(t, good)
 	if c.Server.Hostname != "mail.example.org" || c.SMTP.MaxSize != 50<<20 || c.SMTP.MaxRecipients != 1000 || c.SMTP.CommandTimeout != 5*time.Minute ||
 		c.SMTP.Connections != 2000 || c.IMAP.Connections != 10000 || c.IMAP.IdleTime != 30*time.Minute || c.Storage.Inline != 64<<10 ||
-		c.Log != (Log{"info", "text"}) || c.Listeners[0] != (Listener{SMTP25, ":25", true}) {
+		c.Log != (Log{"info", "text"}) || c.Listeners[0] != (Listener{Kind: SMTP25, Address: ":25", TLS: true}) {
 		t.Errorf("defaults are %+v", c)
 	}
 }
@@ -161,6 +166,8 @@ func TestErrors(t *testing.T) {
 		{"login in clear", good + "[[listener]]\nkind = \"submission\"\ntls = false\n", `10:7: listener.tls: without TLS passwords would cross the network in clear`},
 		{"TLS that is not", good + "[[listener]]\nkind = \"imaps\"\ntls = false\n", `10:7: listener.tls: imaps always begins with TLS`},
 		{"public metrics", good + "[[listener]]\nkind = \"metrics\"\naddress = \":9464\"\n", `10:11: listener.address: metrics is offered on loopback only`},
+		{"client certificates in clear", good + "[[listener]]\nkind = \"imap\"\naddress = \"127.0.0.1:143\"\ntls = false\nclient_ca = \"x\"\n", `12:13: listener.client_ca: certificates log users in under TLS only`},
+		{"unknown elder mechanism", good + "[auth]\nlegacy = [\"ntlm\"]\n", `9:1: auth.legacy: "ntlm" is none of cram-md5, digest-md5`},
 		{"no certificate", strings.Replace(good, "self_signed = true", "", 1), `4:3: listener: smtp needs a certificate`},
 		{"half a certificate", good + "cert = \"x\"\n", `6:2: tls: cert and key come together`},
 		{"two certificates", good + "cert = \"x\"\nkey = \"y\"\n", `7:15: tls.self_signed: there is a certificate`},
@@ -244,7 +251,7 @@ func TestExample(t *testing.T) {
 	// What is commented out is the default: without the # nothing changes.
 	var open []string
 	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "# ") && !strings.HasPrefix(line, "#cert") && !strings.HasPrefix(line, "#key") {
+		if strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "# ") && !strings.HasPrefix(line, "#cert") && !strings.HasPrefix(line, "#key") && !strings.HasPrefix(line, "#client_ca") {
 			line = line[1:]
 		}
 		open = append(open, line)

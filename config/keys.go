@@ -31,6 +31,7 @@ var tables = []struct{ name, doc string }{
 	{"server", "Who and where this node is."},
 	{"listener", "What is offered where; one [[listener]] for each address.\nKinds: smtp (mail from other servers), submission and submissions (mail from\nusers), imap and imaps (mail for users), lmtp (mail from other software\nhere), metrics (Prometheus)."},
 	{"tls", "The certificate that all listeners show."},
+	{"auth", "How users log in."},
 	{"log", "What is written to standard error."},
 	{"smtp", "Limits and rights of SMTP clients."},
 	{"queue", "How long mail is tried."},
@@ -63,6 +64,9 @@ var keys = []key{
 	{table: "listener", name: "tls", def: "true",
 		doc:   "Offers STARTTLS. Without it submission and imap are for loopback addresses only.",
 		field: func(t target) any { return &t.Listener.TLS }},
+	{table: "listener", name: "client_ca",
+		doc:   "File with authorities, PEM: who shows a certificate of theirs for the address of a\nuser may log in as that user without a password (SASL EXTERNAL).",
+		field: func(t target) any { return &t.Listener.ClientCA }},
 
 	{table: "tls", name: "cert", doc: "File with the certificate and its chain, PEM; read again on reload.",
 		field: func(t target) any { return &t.Config.TLS.Cert }},
@@ -70,6 +74,10 @@ var keys = []key{
 		field: func(t target) any { return &t.Config.TLS.Key }},
 	{table: "tls", name: "self_signed", def: "false", doc: "Use a certificate of our own making: other servers accept it, users' programs\ncomplain.",
 		field: func(t target) any { return &t.Config.TLS.SelfSigned }},
+
+	{table: "auth", name: "legacy", item: legacy, sample: `["cram-md5", "digest-md5"]`,
+		doc:   "Elder mechanisms that are offered too. For them the server keeps what is as good\nas the password for whoever reads its disk. Made when a password is set or used.",
+		field: func(t target) any { return &t.Auth.Legacy }},
 
 	{table: "log", name: "level", def: "info", doc: "debug, info, warn or error.",
 		choices: []string{"debug", "info", "warn", "error"}, field: func(t target) any { return &t.Log.Level }},

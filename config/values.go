@@ -112,6 +112,15 @@ func server(text string) (string, error) {
 	return a.String(), nil
 }
 
+// legacy reads the name of an elder SASL mechanism.
+func legacy(text string) (string, error) {
+	name := strings.ToLower(text)
+	if name != "cram-md5" && name != "digest-md5" {
+		return "", fmt.Errorf("%q is none of cram-md5, digest-md5", text)
+	}
+	return name, nil
+}
+
 // solicitation reads a class keyword of RFC 3865 §2.1: "org.example:ADV".
 func solicitation(text string) (string, error) {
 	domain, class, ok := strings.Cut(text, ":")
@@ -212,7 +221,7 @@ func (k key) example() string {
 	}
 	return quote(map[string]string{
 		"hostname": "mail.example.org", "data_dir": "/var/lib/postino", "address": ":25",
-		"cert": "/etc/postino/cert.pem", "key": "/etc/postino/key.pem",
+		"cert": "/etc/postino/cert.pem", "key": "/etc/postino/key.pem", "client_ca": "/etc/postino/clients.pem",
 	}[k.name])
 }
 

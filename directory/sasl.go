@@ -49,7 +49,7 @@ func (d *Directory) SASL(p Peer, done func(name string, u User, err error) error
 		a.Begin = b.begin
 	}
 	var shown []*x509.Certificate
-	if d.opts.Certificates != nil {
+	if p.TLS != nil && d.opts.Certificates != nil {
 		shown = d.opts.Certificates()
 	}
 	a.Bindings = sasl.ServerBindings(p.TLS, shown)

@@ -3,6 +3,7 @@ package sasl
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,10 @@ func (b *bearer) Next(ctx context.Context, response []byte) ([]byte, bool, error
 	if t.Mechanism = b.name; !ok || !text(t.User, MaxName) {
 		return nil, false, b.fail("malformed message")
 	}
+	if t.Token == "" { // it only asks where to get one (RFC 7628 §4.3)
+		b.denied = postino.E(postino.Denied, "sasl", "", errors.New("no token"))
+		return b.help(), false, nil
+	}
 	id, err := b.auth.Token(ctx, t)
 	if postino.Is(err, postino.Denied) || postino.Is(err, postino.NotFound) {
 		b.denied = err
@@ -66,7 +71,8 @@ func (b *bearer) help() []byte {
 // kvsep parts the pairs.
 const kvsep = "\x01"
 
-// parseBearer reads the client-resp of RFC 7628 §3.1.
+// parseBearer reads the client-resp of RFC 7628 §3.1; the token is empty when the
+// client says that it has none.
 func parseBearer(msg string) (t Token, ok bool) {
 	header, rest, ok := cutHeader(msg)
 	g, ok2 := parseHeader(header)
@@ -88,6 +94,9 @@ func parseBearer(msg string) (t Token, ok bool) {
 			return t, false
 		}
 		t.Port = uint16(n)
+	}
+	if auth, said := v["auth"]; said && auth == "" {
+		return t, true
 	}
 	t.Token, ok = bearerToken(v["auth"])
 	return t, ok

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/postino-mail/postino"
 )
@@ -144,6 +146,16 @@ func TestAU4(t *testing.T) {
 	if _, done, err := s.Next(ctx, good); done || err == nil || len(d.asked) != 1 {
 		t.Fatal("success twice")
 	}
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := a.Start("LOGIN")
+		if _, _, err := s.Next(ctx, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(MaxTime + 1)
+		if _, _, err := s.Next(ctx, []byte("tim")); !postino.Is(err, postino.Invalid) {
+			t.Errorf("after its time: %v", err)
+		}
+	})
 	if _, err := a.Start("CRAM-MD5"); !postino.Is(err, postino.NotFound) {
 		t.Fatal(err)
 	}
