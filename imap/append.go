@@ -140,7 +140,7 @@ func (c *conn) appendArguments() (m AppendMessage, d appendData, err error) {
 var errEmpty = &Error{Code: "CANNOT", Text: "Empty message, APPEND is cancelled"} // RFC 3502 §6.3.11
 
 // appendItem reads "CATENATE " (RFC 4469 §5), or "UTF8 (" before a literal8 as
-// clients send it that were made for RFC 6855 §4 (RFC 9755 appendix A).
+// clients send it that were made for RFC 6855 §4 (RFC 9755 appendix B.1).
 func (c *conn) appendItem(d *appendData) error {
 	label, err := c.p.Label()
 	if err == nil {
