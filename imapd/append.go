@@ -18,8 +18,29 @@ func (s *session) Append(ctx context.Context, req imap.AppendRequest) (imap.Appe
 	if err != nil {
 		return nil, err
 	}
-	return &appender{s: s, box: box.ID, now: time.Now()}, nil
+	a := &appender{s: s, box: box.ID, now: time.Now()}
+	if req.Replace != nil {
+		err = a.replaces(*req.Replace)
+	}
+	return a, err
 }
+
+// replaces notes the message that goes when the new one comes (RFC 8508 §3.4); its
+// place in the quota is counted as free.
+func (a *appender) replaces(set imap.NumSet) error {
+	spans, err := a.s.spans(set)
+	if err != nil {
+		return err
+	}
+	if len(spans) != 1 || spans[0].hi-spans[0].lo != 1 {
+		return errNoMessage
+	}
+	r := a.s.sel.snap.Row(spans[0].lo)
+	a.replaced, a.freed = r.UID, r.Size
+	return nil
+}
+
+var errNoMessage = &imap.Error{Code: "NONEXISTENT", Text: "No such message"}
 
 // appender stages the messages of one APPEND and stores them in one commit.
 // While a message arrives the one before is hashed and rendered by a worker.
@@ -28,6 +49,9 @@ type appender struct {
 	box     mailbox.MailboxID
 	now     time.Time
 	total   int64
+	// The message of the selected mailbox that is replaced, 0 none, and its octets.
+	replaced mailbox.UID
+	freed    int64
 	writers []*blob.Writer // of all messages, with the one being written
 	cur     arrived        // the message being written
 	queue   chan arrived   // to the worker, once there is a second message
@@ -53,7 +77,8 @@ const queued = 64
 func (a *appender) Message(ctx context.Context, m imap.AppendMessage) (io.Writer, error) {
 	a.total += max(m.Size, 0)
 	use := a.s.acct.Usage()
-	if use.Limit.Messages > 0 && use.Used.Messages+int64(len(a.writers)) >= use.Limit.Messages || !a.fits(0) {
+	full := use.Limit.Messages > 0 && a.replaced == 0 && use.Used.Messages+int64(len(a.writers)) >= use.Limit.Messages
+	if full || !a.fits(0) {
 		return nil, postino.E(postino.Full, "append", "", nil)
 	}
 	if a.cur.index != nil {
@@ -75,7 +100,7 @@ func (a *appender) Message(ctx context.Context, m imap.AppendMessage) (io.Writer
 // fits tells whether the quota has room for all messages so far and n octets.
 func (a *appender) fits(n int64) bool {
 	use := a.s.acct.Usage()
-	return use.Limit.Bytes <= 0 || use.Used.Bytes+a.total+n <= use.Limit.Bytes
+	return use.Limit.Bytes <= 0 || use.Used.Bytes-a.freed+a.total+n <= use.Limit.Bytes
 }
 
 // counted writes a message whose size was not known before (RFC 4469) as long as it
@@ -167,9 +192,21 @@ func (a *appender) Commit(ctx context.Context) (*imap.AppendData, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	res, err := a.s.acct.Append(ctx, a.box, a.done)
+	var res mailbox.AppendResult
+	var err error
+	if a.replaced == 0 {
+		res, err = a.s.acct.Append(ctx, a.box, a.done)
+	} else {
+		res, _, err = a.s.acct.Replace(ctx, a.s.sel.view.Mailbox(), a.replaced, a.box, a.done[0])
+		if postino.Is(err, postino.NotFound) {
+			err = errNoMessage
+		}
+	}
 	if err != nil {
 		return nil, err
+	}
+	if res.UIDs.Lo == 0 { // the user may not know
+		return &imap.AppendData{}, nil
 	}
 	return &imap.AppendData{
 		UIDValidity: res.UIDValidity,

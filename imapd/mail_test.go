@@ -29,7 +29,7 @@ func TestCatenate(t *testing.T) {
 	if got := c.ok("FETCH 1 (FLAGS BODY.PEEK[])"); !strings.Contains(got, strings.ReplaceAll(want, "\r\n", "\n")) || !strings.Contains(got, `\Draft`) {
 		t.Errorf("catenated:\n%s", got)
 	}
-	want = "Subject: Plans\n\n\n  news" + letter[:4]
+	want = "Subject: Plans\n\n\n  ne" + letter[:4]
 	if got := c.ok("FETCH 2 BODY.PEEK[]"); !strings.Contains(got, want) {
 		t.Errorf("catenated:\n%s", got)
 	}
