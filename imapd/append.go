@@ -45,17 +45,17 @@ var errNoMessage = &imap.Error{Code: "NONEXISTENT", Text: "No such message"}
 // appender stages the messages of one APPEND and stores them in one commit.
 // While a message arrives the one before is hashed and rendered by a worker.
 type appender struct {
-	s       *session
-	box     mailbox.MailboxID
-	now     time.Time
-	total   int64
+	s     *session
+	box   mailbox.MailboxID
+	now   time.Time
+	total int64
 	// The message of the selected mailbox that is replaced, 0 none, and its octets.
 	replaced mailbox.UID
 	freed    int64
-	writers []*blob.Writer // of all messages, with the one being written
-	cur     arrived        // the message being written
-	queue   chan arrived   // to the worker, once there is a second message
-	ended   chan struct{}  // closed when the worker ended
+	writers  []*blob.Writer // of all messages, with the one being written
+	cur      arrived        // the message being written
+	queue    chan arrived   // to the worker, once there is a second message
+	ended    chan struct{}  // closed when the worker ended
 	// What follows is the worker's while it runs.
 	done     []mailbox.AppendMessage
 	err      error
