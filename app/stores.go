@@ -103,16 +103,21 @@ func (s *Stores) accountHooks() directory.AccountHooks {
 	return directory.AccountHooks{
 		Scopes: func(n uint64) []kv.Scope { return []kv.Scope{s.Mailboxes.Scope(mailbox.AccountID(n))} },
 		Create: func(tx kv.Tx, u directory.User) error {
-			return s.Mailboxes.Create(tx, id(u), mailbox.Quota{Bytes: u.Quota}, u.Created)
+			return s.Mailboxes.Create(tx, id(u), quota(u), u.Created)
 		},
 		Change: func(tx kv.Tx, old, now directory.User) error {
-			if old.Quota == now.Quota {
+			if quota(old) == quota(now) {
 				return nil
 			}
-			return s.Mailboxes.SetQuota(tx, id(now), mailbox.Quota{Bytes: now.Quota})
+			return s.Mailboxes.SetQuota(tx, id(now), quota(now))
 		},
 		Remove: func(tx kv.Tx, u directory.User) error { return s.Mailboxes.Remove(tx, id(u)) },
 	}
+}
+
+// quota is how much a user may store.
+func quota(u directory.User) mailbox.Quota {
+	return mailbox.Quota{Bytes: u.Quota, Messages: u.MaxMessages, Mailboxes: u.MaxMailboxes}
 }
 
 // usage reads what an account stores.

@@ -60,7 +60,7 @@ func (s *session) subject(ctx context.Context, acct *mailbox.Account, id string)
 // ACL lists the owner with all rights, then who has an entry. Accounts that are
 // no more have no name and are left out.
 func (s *session) ACL(ctx context.Context, name string) ([]imap.ACLEntry, error) {
-	acct, info, err := s.locate(name)
+	acct, info, err := s.find(name)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (s *session) ACL(ctx context.Context, name string) ([]imap.ACLEntry, error)
 
 // MyRights tells what the user may do in a mailbox.
 func (s *session) MyRights(_ context.Context, name string) (imap.Rights, error) {
-	acct, info, err := s.locate(name)
+	acct, info, err := s.find(name)
 	if err != nil {
 		return "", err
 	}
@@ -105,7 +105,7 @@ func (s *session) MyRights(_ context.Context, name string) (imap.Rights, error) 
 // ListRights: every right can be given alone; the owner has all of them. It needs
 // the right to administer, like SETACL (RFC 4314 §4).
 func (s *session) ListRights(ctx context.Context, name, id string) (*imap.ListRightsData, error) {
-	acct, info, err := s.locate(name)
+	acct, info, err := s.find(name)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (s *session) ListRights(ctx context.Context, name, id string) (*imap.ListRi
 
 // SetACL changes an entry.
 func (s *session) SetACL(ctx context.Context, name, id string, op imap.StoreOp, rights imap.Rights) error {
-	acct, info, err := s.locate(name)
+	acct, info, err := s.find(name)
 	if err != nil {
 		return err
 	}

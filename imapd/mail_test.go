@@ -9,6 +9,7 @@ import (
 
 	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/imap"
+	"github.com/postino-mail/postino/mailbox"
 )
 
 const letter = "From: Ann <ann@b.example>\r\nSubject: Plans\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" +
@@ -115,5 +116,180 @@ func TestObjects(t *testing.T) {
 	}
 	if got := c.do(`CREATE Later (USE (\Snoozed))`); !strings.HasPrefix(got, "NO [USEATTR]") {
 		t.Error(got)
+	}
+}
+
+// TestRights: ACL commands on the real store (RFC 4314 §3).
+func TestRights(t *testing.T) {
+	w := newWorld(t, imap.Limits{Errors: 100}, "ann", "bob", "eve")
+	c := w.login("ann")
+	c.want("MYRIGHTS Sent", "* MYRIGHTS \"Sent\" lrswipkxteacd\nOK MYRIGHTS completed")
+	c.ok("SETACL Sent bob lrsd")
+	c.ok("SETACL Sent Bob@B.example +i")
+	c.ok("SETACL Sent anyone lr")
+	c.ok("SETACL Sent -eve@b.example l")
+	acl := c.ok("GETACL Sent")
+	for _, want := range []string{`* ACL "Sent" ann@b.example lrswipkxteacd `, " bob@b.example lrsited", " anyone lr", " -eve@b.example l"} {
+		if !strings.Contains(acl, want) {
+			t.Errorf("%q is not in %q", want, acl)
+		}
+	}
+	bob := mailbox.Viewer{Account: w.account("bob"), Domain: "b.example"}
+	a, err := w.desk.opts.Mailboxes.AccountFor(context.Background(), w.account("ann"), bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if infos := a.Mailboxes(); len(infos) != 1 || infos[0].Name != "Sent" || a.Rights(infos[0].ID).String() != "lrsite" {
+		t.Errorf("AU8: bob sees %+v", infos)
+	}
+	c.ok("DELETEACL Sent -eve")
+	c.ok("DELETEACL Sent anyone")
+	c.ok("SETACL Sent bob -lrsited")
+	c.want("GETACL Sent", "* ACL \"Sent\" ann@b.example lrswipkxteacd\nOK GETACL completed")
+	c.want("LISTRIGHTS Sent eve", "* LISTRIGHTS \"Sent\" eve \"\" l r s w i p k x t e a c d\nOK LISTRIGHTS completed")
+	c.want("LISTRIGHTS Sent owner", "* LISTRIGHTS \"Sent\" owner lrswipkxteacd\nOK LISTRIGHTS completed")
+	for command, want := range map[string]string{
+		"SETACL Sent nobody l":              "NO [CANNOT]",
+		"SETACL Sent x@elsewhere.example l": "NO [CANNOT]",
+		"SETACL Sent \"a b@c@d\" l":         "NO [CANNOT]",
+		"SETACL Sent ann l":                 "NO [CANNOT]",
+		"SETACL Sent owner l":               "NO [CANNOT]",
+		"SETACL Nowhere bob l":              "NO [NONEXISTENT]",
+		"LIST \"\" Sent RETURN (MYRIGHTS)":  "* LIST",
+	} {
+		if got := c.do("%s", command); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", command, got)
+		}
+	}
+}
+
+// TestQuota: users see theirs, administrators set them (RFC 9208 §4).
+func TestQuota(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann", "bob")
+	if _, err := w.desk.opts.Directory.UpdateUser(context.Background(), w.address("ann"), func(u *directory.User) { u.Role = directory.RoleAdmin }); err != nil {
+		t.Fatal(err)
+	}
+	ann, bob := w.login("ann"), w.login("bob")
+	bob.append("INBOX", letter)
+	bob.want("GETQUOTAROOT INBOX", "* QUOTAROOT \"INBOX\" bob@b.example\n* QUOTA bob@b.example ()\nOK GETQUOTAROOT completed")
+	ann.want("SETQUOTA bob@b.example (STORAGE 10 MESSAGE 2 MAILBOX 9)",
+		"* QUOTA bob@b.example (STORAGE 1 10 MESSAGE 1 2 MAILBOX 6 9)\nOK SETQUOTA completed")
+	bob.want(`GETQUOTA ""`, "* QUOTA \"\" (STORAGE 1 10 MESSAGE 1 2 MAILBOX 6 9)\nOK GETQUOTA completed")
+	bob.append("INBOX", letter)
+	for command, want := range map[string]string{
+		"APPEND INBOX {3+}\r\nabc":           "NO [OVERQUOTA]",
+		"GETQUOTA ann@b.example":             "NO [NONEXISTENT]",
+		"GETQUOTA x":                         "NO [NONEXISTENT]",
+		"SETQUOTA bob@b.example ()":          "NO [NOPERM]",
+		"SETQUOTA ann@b.example (STORAGE 1)": "NO [NONEXISTENT]",
+		"CREATE a/b/c/d":                     "NO [OVERQUOTA]",
+		"GETQUOTAROOT New":                   "* QUOTAROOT \"New\" bob@b.example",
+	} {
+		if got := bob.do("%s", command); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", command, got)
+		}
+	}
+	for command, want := range map[string]string{
+		"SETQUOTA bob@b.example (STORAGE 0)": "NO [CANNOT]",
+		"SETQUOTA bob@b.example (X-OTHER 1)": "NO [CANNOT]",
+		"SETQUOTA nobody@b.example ()":       "NO [NONEXISTENT]",
+		"SETQUOTA bob@b.example (MESSAGE 3)": "* QUOTA bob@b.example (MESSAGE 2 3)",
+		"SETQUOTA bob@b.example ()":          "* QUOTA bob@b.example ()",
+	} {
+		if got := ann.do("%s", command); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", command, got)
+		}
+	}
+}
+
+// TestReplace: one step, and the quota counts only the difference (RFC 8508 §3.4).
+func TestReplace(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann")
+	c := w.login("ann")
+	c.append("Drafts", letter)
+	c.append("Drafts", letter)
+	if _, err := w.desk.opts.Directory.UpdateUser(context.Background(), w.address("ann"), func(u *directory.User) { u.MaxMessages, u.Quota = 2, int64(2*len(letter))+10 }); err != nil {
+		t.Fatal(err)
+	}
+	c.ok("SELECT Drafts")
+	put := func(command, msg string) string { return c.do("%s {%d+}\r\n%s", command, len(msg), msg) }
+	got := put("REPLACE 1 Drafts (\\Draft)", letter+"more")
+	if !regexp.MustCompile(`^\* OK \[APPENDUID \d+ 3\] [^\n]+\n\* 1 EXPUNGE\n\* 2 EXISTS\n(\* FLAGS[^\n]*\n|\* OK \[PERM[^\n]*\n)*OK REPLACE`).MatchString(got) {
+		t.Errorf("REPLACE: %q", got)
+	}
+	if got := put("UID REPLACE 3 Drafts", letter+"more than there is room for"); !strings.HasPrefix(got, "NO [OVERQUOTA]") {
+		t.Errorf("REPLACE: %q", got)
+	}
+	if got := put("UID REPLACE 1 Drafts", letter); !strings.HasPrefix(got, "NO [NONEXISTENT]") {
+		t.Errorf("REPLACE: %q", got)
+	}
+	if got := put("UID REPLACE 3 Sent", letter); !strings.Contains(got, "* 1 EXISTS") && !strings.Contains(got, "* 2 EXPUNGE") {
+		t.Errorf("REPLACE: %q", got)
+	}
+	if got := c.ok("UID FETCH 1:* UID") + c.ok("STATUS Sent (MESSAGES)"); got != "* 1 FETCH (UID 2)\n* STATUS \"Sent\" (MESSAGES 1)\n" {
+		t.Errorf("after all: %q", got)
+	}
+	// Gone meanwhile: nothing is stored.
+	d := w.login("ann")
+	d.ok("SELECT Drafts")
+	d.ok(`STORE 1 +FLAGS (\Deleted)`)
+	d.ok("EXPUNGE")
+	if got := put("REPLACE 1 Drafts", letter); !strings.Contains(got, "NO [NONEXISTENT]") {
+		t.Errorf("REPLACE: %q", got)
+	}
+	if got := d.ok("STATUS Drafts (MESSAGES)"); !strings.Contains(got, "MESSAGES 0") {
+		t.Error(got)
+	}
+}
+
+// TestMetadata: RFC 5464 on the real store.
+func TestMetadata(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann")
+	c := w.login("ann")
+	if err := w.desk.opts.Mailboxes.SetServerMetadata(context.Background(), []mailbox.Annotation{{Name: "/shared/admin", Value: []byte("mailto:root@b.example")}}); err != nil {
+		t.Fatal(err)
+	}
+	c.want(`GETMETADATA "" (/shared/admin /shared/comment)`, "* METADATA \"\" (/shared/admin \"mailto:root@b.example\" /shared/comment NIL)\nOK GETMETADATA completed")
+	c.ok(`SETMETADATA "" (/private/vendor/x/y "mine")`)
+	c.want(`GETMETADATA "" (DEPTH infinity) /private`, "* METADATA \"\" (/private/vendor/x/y \"mine\" /private NIL)\nOK GETMETADATA completed")
+	c.ok(`SETMETADATA Sent (/private/comment "a" /shared/comment "b" /shared/vendor/a/b/c "d")`)
+	c.want("GETMETADATA Sent (DEPTH 1) /shared/vendor/a", "* METADATA \"Sent\" (/shared/vendor/a NIL)\nOK GETMETADATA completed")
+	c.want("GETMETADATA Sent (DEPTH 2) /shared", "BAD Wrong depth")
+	c.want("GETMETADATA Sent (DEPTH 1) (/shared /private)", "* METADATA \"Sent\" (/private/comment \"a\" /shared/comment \"b\" /shared NIL /private NIL)\nOK GETMETADATA completed")
+	c.ok("SETMETADATA Sent (/private/comment NIL)")
+	c.want(`LIST "" Sent RETURN (METADATA (/private/comment /shared/comment))`,
+		"* LIST (\\Sent \\HasNoChildren) \"/\" \"Sent\"\n* METADATA \"Sent\" (/shared/comment \"b\" /private/comment NIL)\nOK LIST completed")
+	for i := range 99 { // with two there are 101
+		if got := c.do(`SETMETADATA Sent (/shared/vendor/x/%d "x")`, i); i == 98 && !strings.HasPrefix(got, "NO [METADATA TOOMANY]") {
+			t.Errorf("entry %d: %s", i, got)
+		}
+	}
+	big := strings.Repeat("x", maxAnnotation+1)
+	if got := c.do("SETMETADATA INBOX (/private/comment {%d+}\r\n%s)", len(big), big); !strings.HasPrefix(got, "NO [METADATA MAXSIZE 65536]") {
+		t.Error(got)
+	}
+	for command, want := range map[string]string{
+		`SETMETADATA "" (/shared/admin "x")`:   "NO [NOPERM]",
+		`SETMETADATA None (/shared/admin "x")`: "NO [NONEXISTENT]",
+		"GETMETADATA None /shared/comment":     "NO [NONEXISTENT]",
+	} {
+		if got := c.do("%s", command); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q", command, got)
+		}
+	}
+}
+
+func TestWithin(t *testing.T) {
+	for _, x := range []struct {
+		entry string
+		depth int
+		want  bool
+	}{
+		{"/a", 0, true}, {"/a/b", 0, false}, {"/a/b", 1, true}, {"/a/b/c", 1, false}, {"/a/b/c", -1, true}, {"/ab", -1, false}, {"/b", -1, false},
+	} {
+		if got := within(x.entry, []string{"/a"}, x.depth); got != x.want {
+			t.Errorf("%s, depth %d: %v", x.entry, x.depth, got)
+		}
 	}
 }

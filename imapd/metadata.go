@@ -19,7 +19,7 @@ func (s *session) annotated(name string) (*mailbox.Account, mailbox.MailboxID, e
 	if name == "" {
 		return s.acct, 0, nil
 	}
-	acct, info, err := s.locate(name)
+	acct, info, err := s.find(name)
 	return acct, info.ID, err
 }
 

@@ -17,7 +17,7 @@ import (
 // QuotaRoots names the root of the user's mailboxes. What others share counts
 // against their quota, which is theirs to know.
 func (s *session) QuotaRoots(_ context.Context, name string) ([]string, error) {
-	if acct, _, err := s.locate(name); err == nil && acct.ID() != s.acct.ID() {
+	if acct, _, err := s.find(name); err == nil && acct.ID() != s.acct.ID() {
 		return nil, nil
 	}
 	return []string{s.user}, nil

@@ -114,9 +114,10 @@ func remote(a net.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// open opens the account of u.
+// open opens the account of u, as seen by u.
 func (s *session) open(ctx context.Context, u directory.User) error {
-	acct, err := s.desk.opts.Mailboxes.Account(ctx, mailbox.AccountID(u.ID))
+	id := mailbox.AccountID(u.ID)
+	acct, err := s.desk.opts.Mailboxes.AccountFor(ctx, id, mailbox.Viewer{Account: id, Domain: u.Address.Domain})
 	if err == nil {
 		s.user, s.acct = u.Address.String(), acct
 	}

@@ -41,7 +41,9 @@ func newWorld(t testing.TB, limits imap.Limits, users ...string) *world {
 		t.Fatal(err)
 	}
 	boxes := mailbox.New(db, blobs, mailbox.Options{})
-	quota := func(u directory.User) mailbox.Quota { return mailbox.Quota{Bytes: u.Quota} }
+	quota := func(u directory.User) mailbox.Quota {
+		return mailbox.Quota{Bytes: u.Quota, Messages: u.MaxMessages, Mailboxes: u.MaxMailboxes}
+	}
 	dir := directory.New(db, directory.Options{
 		Argon2: directory.Argon2{MemoryKiB: 64, Time: 1, Threads: 1},
 		Accounts: directory.AccountHooks{
@@ -155,4 +157,14 @@ func (c *client) want(command, answer string) {
 func (c *client) append(box, msg string) {
 	c.Helper()
 	c.ok("APPEND %s {%d+}\r\n%s", box, len(msg), msg)
+}
+
+// account returns the number of a user's account.
+func (w *world) account(local string) mailbox.AccountID {
+	w.Helper()
+	u, err := w.desk.opts.Directory.User(context.Background(), w.address(local))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return mailbox.AccountID(u.ID)
 }
