@@ -29,6 +29,18 @@ var loggedInCapabilities = []string{
 	"CATENATE",           // 4469
 	"URL-PARTIAL",        // 5550
 	"PREVIEW",            // 8970
+	"REPLACE",            // 8508
+	"ACL",                // 4314
+	"RIGHTS=kxte",        // 4314
+	"LIST-MYRIGHTS",      // 8440
+	"QUOTA",              // 9208
+	"QUOTASET",
+	"QUOTA=RES-STORAGE",
+	"QUOTA=RES-MESSAGE",
+	"QUOTA=RES-MAILBOX",
+	"METADATA",        // 5464
+	"METADATA-SERVER", // 5464
+	"LIST-METADATA",   // 9590
 }
 
 // capabilities prints what the server can do in this state: nothing that needs
