@@ -164,7 +164,7 @@ func (l *Letter) message() (*queue.Message, error) {
 			m.Events = append(m.Events, l.p.forwardEvent(it, now))
 		}
 	}
-	m.Items[0].Rcpts = append(m.Items[0].Rcpts, l.expanded...)
+	m.Items[0].Rcpts = append(m.Items[0].Rcpts, l.owed...)
 	return m, nil
 }
 

@@ -34,11 +34,11 @@ type Letter struct {
 	local []queue.Rcpt    // mailboxes, each once
 	have  map[uint64]bool // their accounts, once there are many
 	sites map[place]*site // what goes elsewhere
-	// expanded are addresses that lead to several others, and whose sender wants
-	// to hear of it.
-	expanded []queue.Rcpt
-	quotas   []uint64 // accounts with a quota, asked again when the size is known
-	targets  int
+	// owed are addresses about which nothing is to be done but to tell the sender:
+	// they lead to several others, or were refused when he was no longer there.
+	owed    []queue.Rcpt
+	quotas  []uint64 // accounts with a quota, asked again when the size is known
+	targets int
 
 	body  *blob.Writer
 	index *message.Indexer
@@ -179,7 +179,7 @@ func (l *Letter) addLocal(ctx context.Context, to postino.Recipient, r *director
 	}
 	if many && to.Notify&postino.DSNSuccess != 0 { // RFC 3461 §5.2.7.3 (c)
 		to.Notify &^= postino.DSNSuccess
-		l.expanded = append(l.expanded, queue.Rcpt{Recipient: to, State: queue.Done, Owed: queue.OwedExpanded})
+		l.owed = append(l.owed, queue.Rcpt{Recipient: to, State: queue.Done, Owed: queue.OwedExpanded})
 	}
 	for i := range r.Targets {
 		l.addMailbox(to, &r.Targets[i])

@@ -10,12 +10,14 @@ import (
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/mailfile"
+	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/story"
 )
 
 // Drop puts a message on the queue that the sendmail command left in the spool.
 // A crash after its commit does not bring it twice: the name of the drop is kept
-// until the next call of Dropped. Invalid: no recipient can be served.
+// until the next call of Dropped. The sender gets a report about recipients that
+// are refused while others are not. Invalid: no recipient can be served.
 func (p *Post) Drop(ctx context.Context, d *mailfile.Drop) error {
 	known := false
 	err := p.opts.DB.View(ctx, nil, func(r kv.Reader) (err error) {
@@ -31,6 +33,7 @@ func (p *Post) Drop(ctx context.Context, d *mailfile.Drop) error {
 	l.Outward, l.Repair = true, true
 	var refusal error
 	var accepted []postino.Address
+	var events []*story.Event
 	for _, to := range d.Envelope.Rcpts {
 		if err := l.Rcpt(ctx, to, d.Size); err == nil {
 			accepted = append(accepted, to.Address)
@@ -38,6 +41,7 @@ func (p *Post) Drop(ctx context.Context, d *mailfile.Drop) error {
 			return err // all of it, later
 		} else {
 			refusal = errors.Join(refusal, err)
+			events = append(events, l.refuse(to, err, now))
 		}
 	}
 	if len(accepted) == 0 {
@@ -53,7 +57,39 @@ func (p *Post) Drop(ctx context.Context, d *mailfile.Drop) error {
 	if _, err := l.Finish(ctx); err != nil {
 		return err
 	}
-	return p.commitDrop(ctx, l, d.Name, l.Accepted(accepted).Text(story.Listener, "sendmail"))
+	events = append(events, l.Accepted(accepted).Text(story.Listener, "sendmail"))
+	return p.commitDrop(ctx, l, d.Name, events)
+}
+
+// refuse notes that a recipient was refused for good. Who left the message in
+// the spool has gone, so a report must tell him, unless he wants none (RFC 3461
+// §4.1) or is the null sender (RFC 5321 §4.5.5).
+func (l *Letter) refuse(to postino.Recipient, err error, now time.Time) *story.Event {
+	reply := refusalReply(err)
+	wanted := to.Notify == 0 || to.Notify&postino.DSNFailure != 0 && to.Notify&postino.DSNNever == 0
+	if wanted && !l.Envelope.From.IsNull() {
+		l.owed = append(l.owed, queue.Rcpt{Recipient: to, State: queue.Failed, Owed: queue.OwedFailed, Reply: reply, Last: now})
+	}
+	return l.p.opts.Stories.Event(l.ID, story.Failed, now).Address(story.Recipient, to.Address).Text(story.Reply, reply)
+}
+
+// refusalReply words a refusal, with its enhanced code (RFC 3463).
+func refusalReply(err error) string {
+	switch {
+	case errors.Is(err, ErrChanged): // RFC 7293 §14
+		return "5.7.17 mailbox owner has changed"
+	case errors.Is(err, ErrTargets):
+		return "5.5.3 too many recipients"
+	case errors.Is(err, ErrExpansion):
+		return "5.2.4 mailing list expansion problem"
+	case postino.Is(err, postino.Full):
+		return "5.2.2 mailbox full"
+	case postino.Is(err, postino.Denied):
+		return "5.2.1 mailbox disabled, not accepting messages"
+	case postino.Is(err, postino.Invalid):
+		return "5.1.3 bad address"
+	}
+	return "5.1.1 no such mailbox"
 }
 
 func uid(d *mailfile.Drop) string {
@@ -64,12 +100,12 @@ func uid(d *mailfile.Drop) string {
 }
 
 // commitDrop commits the letter with the name of its drop.
-func (p *Post) commitDrop(ctx context.Context, l *Letter, name string, e *story.Event) error {
+func (p *Post) commitDrop(ctx context.Context, l *Letter, name string, events []*story.Event) error {
 	m, err := l.message()
 	if err != nil {
 		return err
 	}
-	m.Events = append(m.Events, e)
+	m.Events = append(m.Events, events...)
 	var committed func()
 	err = p.opts.DB.Update(ctx, nil, func(tx kv.Tx) (err error) {
 		if err := tx.Set(dropKey(name), []byte{1}); err != nil {

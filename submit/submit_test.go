@@ -508,6 +508,70 @@ func TestDrop(t *testing.T) {
 	}
 }
 
+// Of a drop that some recipients take the sender hears who does not, once and
+// when he wants to know it.
+func TestDropRefused(t *testing.T) {
+	h := open(t, nil)
+	_, err := h.opts.Directory.AddUser(t.Context(), directory.NewUser{Address: addr("full@here.example"), Quota: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct {
+		from   string
+		notify postino.DSNNotify
+		want   map[string]string // status by recipient
+	}{
+		{"ana@here.example", 0, map[string]string{"nobody@here.example": "5.1.1", "full@here.example": "5.2.2"}},
+		{"ana@here.example", postino.DSNFailure | postino.DSNDelay, map[string]string{"nobody@here.example": "5.1.1", "full@here.example": "5.2.2"}},
+		{"ana@here.example", postino.DSNDelay, nil},
+		{"ana@here.example", postino.DSNNever, nil},
+		{"", 0, nil},
+	} {
+		e := postino.Envelope{EnvID: "e1"}
+		if c.from != "" {
+			e.From = addr(c.from)
+		}
+		for _, to := range []string{"nobody@here.example", "bob@there.example", "full@here.example"} {
+			e.Rcpts = append(e.Rcpts, postino.Recipient{Address: addr(to), Notify: c.notify})
+		}
+		drop := &mailfile.Drop{Name: fmt.Sprint(i), Size: int64(len(text)), Content: strings.NewReader(text), Envelope: e}
+		if err := h.Drop(t.Context(), drop); err != nil {
+			t.Fatal(err)
+		}
+		it := h.next()
+		if c.want == nil {
+			if it.Transport != queue.Relay {
+				t.Errorf("case %d: a report that nobody wants: %+v", i, it.Rcpts)
+			}
+			continue
+		}
+		if other := h.next(); it.Transport == queue.Relay { // they come in any order
+			it = other
+		}
+		if !it.From.IsNull() || it.Rcpts[0].Address != addr("ana@here.example") {
+			t.Fatalf("case %d: the report goes from %q to %v", i, it.From, it.Rcpts[0].Address)
+		}
+		d, err := reports.ParseDSN(strings.NewReader(h.body(it)), reports.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.EnvID != "e1" || len(d.Rcpts) != len(c.want) {
+			t.Errorf("case %d: the report of %q is about %d recipients", i, d.EnvID, len(d.Rcpts))
+		}
+		for _, r := range d.Rcpts {
+			if r.Action != reports.Failed || r.Status != c.want[r.Final.String()] {
+				t.Errorf("case %d: the report says %+v", i, r)
+			}
+		}
+	}
+	if err := h.letter("x@far.example", text, nil, "ana@here.example"); err != nil {
+		t.Fatal(err)
+	}
+	if it := h.next(); it.From.IsNull() {
+		t.Errorf("a report that nobody wants: %+v", it.Rcpts)
+	}
+}
+
 // A reader of TLS-Required believes exactly one field that says No (RFC 8689 §3).
 func TestTLSOptional(t *testing.T) {
 	for header, want := range map[string]bool{
