@@ -23,6 +23,8 @@ var loggedInCapabilities = []string{
 	"QRESYNC",            // 7162
 	"UIDONLY",            // 9586
 	"UTF8=ACCEPT",        // 9755
+	"COMPRESS=DEFLATE",   // 4978
+	"UNAUTHENTICATE",     // 8437
 	"BINARY",             // 3516
 	"MULTIAPPEND",        // 3502
 	"STATUS=SIZE",        // 8438
@@ -51,6 +53,9 @@ func (c *conn) capabilities(o *output) {
 	o.str("CAPABILITY IMAP4rev1 IMAP4rev2")
 	if c.state != notAuthenticated {
 		for _, name := range loggedInCapabilities {
+			if name == "COMPRESS=DEFLATE" && c.compressed() {
+				continue
+			}
 			o.str(" ")
 			o.str(name)
 		}

@@ -25,12 +25,16 @@ func commandTable() map[string]*command {
 		{name: "NOOP", states: anyState, run: (*conn).noop},
 		{name: "LOGOUT", states: anyState, run: (*conn).logout},
 		{name: "ID", states: anyState, run: (*conn).id},
+		{name: "LANGUAGE", states: anyState, run: (*conn).languageCommand},
 
 		{name: "STARTTLS", states: notAuthenticated, run: (*conn).startTLS},
 		{name: "AUTHENTICATE", states: notAuthenticated, run: (*conn).authenticate},
 		{name: "LOGIN", states: notAuthenticated, run: (*conn).login},
 
 		{name: "ENABLE", states: loggedIn, run: (*conn).enable},
+		{name: "COMPARATOR", states: loggedIn, run: (*conn).comparator},
+		{name: "COMPRESS", states: loggedIn, run: (*conn).compress},
+		{name: "UNAUTHENTICATE", states: loggedIn, run: (*conn).unauthenticate},
 		{name: "SELECT", states: loggedIn, run: (*conn).selectMailbox},
 		{name: "EXAMINE", states: loggedIn, run: (*conn).examine},
 		{name: "CREATE", states: loggedIn, run: (*conn).create},
@@ -219,7 +223,7 @@ func equalFold(b []byte, s string) bool {
 
 // setCode sets the response code of the tagged OK from what print prints.
 func (c *conn) setCode(print func(o *output)) {
-	o := output{buf: append(c.code[:0], '['), rev2: c.out.rev2}
+	o := output{buf: append(c.code[:0], '['), enabled: c.out.enabled}
 	print(&o)
 	c.code = append(o.buf, "] "...)
 }

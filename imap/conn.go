@@ -50,6 +50,7 @@ type conn struct {
 	mailbox    string  // the selected one
 	readOnly   bool    // and whether it may not be changed
 	saved      []Range // "$": UIDs
+	collation  string  // the active comparator; empty: i;unicode-casemap (RFC 5255 §4)
 	extras     *extras // nil until one is used
 	collation  string  // of searches and sorts, empty the default
 	idling     atomic.Bool
@@ -150,7 +151,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		until = time.Now().Add(c.lim.IdleTime)
 	}
 	wait, parks := c.patience(until)
-	if parks && c.idling.Load() && !c.ready && c.nc == net.Conn(c.socket) && !c.mustRun() {
+	if parks && c.idling.Load() && !c.ready && c.nc == net.Conn(c.socket) && c.drained() && !c.mustRun() {
 		return 0, errPark // in IDLE there is rarely input soon
 	}
 	c.ready = false
@@ -163,7 +164,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		case c.idling.Load() && c.changed.Load():
 			return 0, errWake
 		default:
-			if n, err = c.nc.Read(p); n > 0 {
+			if n, err = c.receive(p); n > 0 {
 				return n, nil
 			}
 		}

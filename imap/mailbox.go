@@ -237,6 +237,10 @@ func (c *conn) namespace() error {
 	if err := c.end(); err != nil {
 		return err
 	}
+	return c.printNamespaces()
+}
+
+func (c *conn) printNamespaces() error {
 	ns, err := c.sess.Namespaces(c.ctx)
 	if err != nil {
 		return err
@@ -251,7 +255,9 @@ func (c *conn) namespace() error {
 		for _, n := range class {
 			c.out.str("(")
 			c.out.mailbox(n.Prefix)
-			c.out.str(` "/")`)
+			c.out.str(` "/"`)
+			c.out.translation(n.Prefix)
+			c.out.str(")")
 		}
 		c.out.str(")")
 	}

@@ -33,10 +33,14 @@ type output struct {
 	box   *[]byte // the pool's box that buf came in
 	err   error
 
-	// What the client enabled decides how responses look.
-	rev2, condstore, qresync, utf8, uidOnly bool
-
+	enabled
 	exists uint32 // how many messages the client knows of
+}
+
+// enabled is what the client enabled; it decides how responses look.
+type enabled struct {
+	rev2, condstore, qresync, utf8, uidOnly bool
+	language                                language
 }
 
 // unicode tells whether UTF-8 may be sent in quoted strings and mailbox names

@@ -164,6 +164,14 @@ func (s *Server) leave(c *conn) {
 	s.idle.Broadcast()
 }
 
+// leaveUser counts a login out.
+func (s *Server) leaveUser(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	countDown(s.perUser, c.user)
+	c.user = ""
+}
+
 func countDown[K comparable](m map[K]int, k K) {
 	if m[k]--; m[k] <= 0 {
 		delete(m, k)
