@@ -25,6 +25,8 @@ var loggedInCapabilities = []string{
 	"UTF8=ACCEPT",        // 9755
 	"COMPRESS=DEFLATE",   // 4978
 	"UNAUTHENTICATE",     // 8437
+	"LANGUAGE",           // 5255 §3
+	"I18NLEVEL=2",        // 5255 §4
 	"BINARY",             // 3516
 	"MULTIAPPEND",        // 3502
 	"STATUS=SIZE",        // 8438
@@ -63,7 +65,7 @@ func (c *conn) capabilities(o *output) {
 		o.num64(c.lim.Message)
 		return
 	}
-	o.str(" LITERAL- SASL-IR ID ENABLE IDLE")
+	o.str(" LITERAL- SASL-IR ID ENABLE IDLE LANGUAGE")
 	if c.srv.tls != nil && !c.secure.Load() {
 		o.str(" STARTTLS")
 	}

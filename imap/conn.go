@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -292,7 +293,12 @@ func (c *conn) greet() {
 
 func (c *conn) bye(text string) {
 	c.out.str("* BYE ")
-	c.out.str(text)
+	if code, rest, ok := strings.Cut(text, "] "); ok && code[0] == '[' {
+		c.out.str(code)
+		c.out.str("] ")
+		text = rest
+	}
+	c.out.text(text)
 	c.out.str("\r\n")
 	c.quit = true
 }

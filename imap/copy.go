@@ -33,7 +33,7 @@ func (c *conn) move() error {
 	if len(data.Source) > 0 {
 		c.out.str("* OK [")
 		copyUID(&c.out, data)
-		c.out.str("] Moved\r\n")
+		c.out.codeEnd("Moved")
 	}
 	if data.HighestModSeq > 0 {
 		c.highestModSeq(data.HighestModSeq) // RFC 6851 §4.4, RFC 7162 §3.2.9

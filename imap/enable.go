@@ -67,7 +67,7 @@ func (c *conn) enableCondStore() {
 	}
 	c.out.str("* OK [HIGHESTMODSEQ ")
 	c.out.modseq(st.HighestModSeq)
-	c.out.str("] Mod-sequences enabled\r\n")
+	c.out.codeEnd("Mod-sequences enabled")
 }
 
 // errMessageNumber answers message numbers once UIDONLY is on (RFC 9586 §3).

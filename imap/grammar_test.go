@@ -40,7 +40,8 @@ type grammarError struct {
 type grammar struct {
 	b        []byte
 	pos      int
-	messages int // by EXISTS and EXPUNGE; -1 unknown
+	language bool // the client chose one
+	messages int  // by EXISTS and EXPUNGE; -1 unknown
 }
 
 func (g *grammar) fail(text string) {
@@ -112,8 +113,8 @@ func (g *grammar) nz() uint64 {
 
 func (g *grammar) text() {
 	s := g.span(func(c byte) bool { return c != '\r' && c != '\n' && c != 0 })
-	for i := range len(s) {
-		if s[i] >= 0x80 || s[i] < ' ' {
+	for i := range len(s) { // RFC 5255 §3.5: UTF-8 once a language was chosen
+		if s[i] >= 0x80 && !g.language || s[i] < ' ' {
 			g.fail("text is not ASCII")
 		}
 	}
@@ -427,6 +428,16 @@ func (g *grammar) untagged() {
 		}
 	case "ESEARCH":
 		g.esearch()
+	case "LANGUAGE":
+		g.sp()
+		g.language = true
+		g.list(func() { g.astring() })
+	case "COMPARATOR":
+		g.sp()
+		g.astring()
+		if g.try(" ") {
+			g.list(func() { g.astring() })
+		}
 	case "VANISHED":
 		g.sp()
 		if earlier := g.try("(EARLIER) "); !earlier && g.messages >= 0 {
@@ -454,7 +465,12 @@ func (g *grammar) untagged() {
 			for !g.try(")") {
 				g.lit("(")
 				g.string()
-				g.lit(` "/")`)
+				g.lit(` "/"`)
+				if g.try(` "TRANSLATION" (`) {
+					g.string()
+					g.lit(")")
+				}
+				g.lit(")")
 			}
 		}
 	case "ID":

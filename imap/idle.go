@@ -8,7 +8,9 @@ func (c *conn) idle() error {
 	if err := c.end(); err != nil {
 		return err
 	}
-	c.out.str("+ idling\r\n")
+	c.out.str("+ ")
+	c.out.text("idling")
+	c.out.str("\r\n")
 	c.idling.Store(true)
 	if c.state == selected {
 		c.sess.Watch(c.wake)

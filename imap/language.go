@@ -93,11 +93,23 @@ func (l language) translate(s string) string {
 	if t, ok := texts[s]; ok {
 		return t[l-italian]
 	}
+	if head, octet, ok := strings.Cut(s, " '"); ok { // what the parser expected
+		if t, ok := texts[head]; ok {
+			return t[l-italian] + " '" + octet
+		}
+	}
 	return s
 }
 
 // text prints a text for people.
 func (o *output) text(s string) { o.str(o.language.translate(s)) }
+
+// codeEnd prints the end of a response code, a text and the end of the line.
+func (o *output) codeEnd(text string) {
+	o.str("] ")
+	o.text(text)
+	o.str("\r\n")
+}
 
 // translation prints what a namespace is called in the client's language. It is in
 // modified UTF-7 unless names are in UTF-8 (RFC 5255 §3.4).

@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/postino-mail/postino/imap/internal/wire"
@@ -38,7 +37,7 @@ func (c *conn) checkLiteral(l wire.Literal) error {
 		limit, total = c.lim.LoginLiteral, c.lim.LoginCommand
 	}
 	if c.literals++; l.Size > limit || l.Size > total-c.octets || c.literals > c.lim.Literals {
-		return &Error{Code: "TOOBIG", Text: fmt.Sprintf("Literal too large, at most %d octets here", limit)}
+		return &Error{Code: "TOOBIG", Text: "Literal too large"}
 	}
 	c.octets += l.Size
 	return nil
@@ -69,6 +68,8 @@ func (c *conn) ReadLiteral(p *wire.Parser, l wire.Literal) ([]byte, error) {
 func (c *conn) invite(l wire.Literal) {
 	if !l.NonSync {
 		c.out.open()
-		c.out.str("+ Ready\r\n")
+		c.out.str("+ ")
+		c.out.text("Ready")
+		c.out.str("\r\n")
 	}
 }

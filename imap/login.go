@@ -150,7 +150,9 @@ func (c *conn) startTLS() error {
 		return c.die("Data after STARTTLS")
 	}
 	c.out.buf = append(c.out.buf, c.tag...)
-	c.out.str(" OK Begin TLS negotiation now\r\n")
+	c.out.str(" OK ")
+	c.out.text("Begin TLS negotiation now")
+	c.out.str("\r\n")
 	if err := c.flush(); err != nil {
 		return err
 	}

@@ -303,5 +303,5 @@ func (o *output) mailboxFlags(keywords []string, permanent Flag, newKeywords, re
 	default:
 		o.flags(permanent&allFlags, keywords)
 	}
-	o.str("] Flags kept\r\n")
+	o.codeEnd("Flags kept")
 }

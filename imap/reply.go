@@ -23,7 +23,8 @@ func (c *conn) finish(err error) {
 		c.out.str(" OK ")
 		c.out.buf = append(c.out.buf, c.code...)
 		c.out.str(c.name)
-		c.out.str(" completed\r\n")
+		c.out.text(" completed")
+		c.out.str("\r\n")
 		c.out.flushFull()
 		return
 	}
@@ -41,8 +42,7 @@ func (c *conn) poll() {
 			c.srv.observe.internalError(c, "poll", err)
 		}
 		// The client's picture can no longer be kept true.
-		c.out.str("* BYE Mailbox is not available any more\r\n")
-		c.quit = true
+		c.bye("Mailbox is not available any more")
 		return
 	}
 	if w.track != nil {
@@ -71,7 +71,7 @@ func (c *conn) refuse(err error) {
 	} else {
 		c.out.buf = append(c.out.buf, c.code...)
 	}
-	c.out.str(cleanText(reply.Text))
+	c.out.text(cleanText(reply.Text))
 	c.out.str("\r\n")
 	if reply.Bad {
 		c.countBad()

@@ -40,7 +40,9 @@ func (c *conn) open(readOnly bool) error {
 		if err := c.leaveMailbox(); err != nil {
 			return err
 		}
-		c.out.str("* OK [CLOSED] Previous mailbox is closed\r\n")
+		c.out.str("* OK [CLOSED] ")
+		c.out.text("Previous mailbox is closed")
+		c.out.str("\r\n")
 	}
 	data, err := c.sess.Select(c.ctx, SelectRequest{Mailbox: name, ReadOnly: readOnly, CondStore: c.out.condstore})
 	if err != nil {
@@ -68,15 +70,17 @@ func (c *conn) printSelect(d *SelectData) {
 	if d.FirstUnseen > 0 && !o.rev2 { // RFC 9051 appendix E: gone from IMAP4rev2
 		o.str("* OK [UNSEEN ")
 		o.num(d.FirstUnseen)
-		o.str("] First unseen\r\n")
+		o.codeEnd("First unseen")
 	}
 	o.str("* OK [UIDVALIDITY ")
 	o.num(d.UIDValidity)
-	o.str("] UIDs valid\r\n* OK [UIDNEXT ")
+	o.codeEnd("UIDs valid")
+	o.str("* OK [UIDNEXT ")
 	o.num(d.UIDNext)
-	o.str("] Next UID\r\n* OK [HIGHESTMODSEQ ")
+	o.codeEnd("Next UID")
+	o.str("* OK [HIGHESTMODSEQ ")
 	o.modseq(d.HighestModSeq)
-	o.str("] Highest mod-sequence\r\n")
+	o.codeEnd("Highest mod-sequence")
 	if d.MailboxID != "" { // RFC 8474 §4.2
 		o.str("* OK [MAILBOXID (")
 		o.str(d.MailboxID)
