@@ -53,7 +53,6 @@ type conn struct {
 	saved      []Range // "$": UIDs
 	collation  string  // the active comparator; empty: i;unicode-casemap (RFC 5255 §4)
 	extras     *extras // nil until one is used
-	collation  string  // of searches and sorts, empty the default
 	idling     atomic.Bool
 	changed    atomic.Bool // a Poll has something to write
 	loginUntil time.Time

@@ -88,7 +88,7 @@ func (c *conn) watchSearch(q *searchCommand, d *SearchData) {
 func (c *conn) refuseUpdates(tag []byte) {
 	c.out.str("* NO [NOUPDATE ")
 	c.out.buf = wire.AppendString(c.out.buf, string(tag), false)
-	c.out.str("] Too many contexts\r\n")
+	c.out.codeEnd("Too many contexts")
 }
 
 // topUID is the UID of the last message, 0 when there is none.

@@ -22,7 +22,7 @@ func TestLoginDialogues(t *testing.T) {
 		change       func(*Options)
 	}{
 		{name: "greeting and wrong password", script: `
-			S: * OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL- SASL-IR ID ENABLE IDLE AUTH=PLAIN AUTH=LOGIN] mx.example.org IMAP ready
+			S: * OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL- SASL-IR ID ENABLE IDLE LANGUAGE AUTH=PLAIN AUTH=LOGIN] mx.example.org IMAP ready
 			C: a LOGIN ann wrong
 			S: a NO [AUTHENTICATIONFAILED] Authentication failed
 			C: b SELECT INBOX
@@ -70,7 +70,7 @@ func TestLoginDialogues(t *testing.T) {
 			C: b AUTHENTICATE PLAIN !!!!
 			S: b BAD Malformed base64`},
 		{name: "no TLS, no login", change: func(o *Options) { o.AllowClear = false }, script: `
-			S: * OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL- SASL-IR ID ENABLE IDLE LOGINDISABLED] mx.example.org IMAP ready
+			S: * OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL- SASL-IR ID ENABLE IDLE LANGUAGE LOGINDISABLED] mx.example.org IMAP ready
 			C: a LOGIN ann {6}
 			S: a NO [PRIVACYREQUIRED] Use TLS first
 			C: b AUTHENTICATE PLAIN
@@ -125,7 +125,7 @@ func TestStartTLS(t *testing.T) {
 	c.nc, c.r = tc, bufio.NewReader(tc)
 	c.play(`
 		C: b CAPABILITY
-		S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL- SASL-IR ID ENABLE IDLE AUTH=PLAIN AUTH=LOGIN
+		S: * CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL- SASL-IR ID ENABLE IDLE LANGUAGE AUTH=PLAIN AUTH=LOGIN
 		S: b OK CAPABILITY completed
 		C: c STARTTLS
 		S: c BAD STARTTLS is not offered
