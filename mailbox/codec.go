@@ -177,6 +177,7 @@ const (
 	keyACL     = 'A' // mailbox number: who else may do what
 	keyPrivate = 'V' // mailbox number, viewer: what a guest has of his own
 	keyNote    = 'N' // mailbox number or 0, viewer or 0, name: an entry of metadata
+	keySegment = 'J' // the manifest of the index; number, kind, page: a row of a segment
 	keyGone    = 'X' // the account was removed, its rows are being swept
 )
 

@@ -50,6 +50,7 @@ const (
 	OpHeader // Text within a field named Field; empty Text: there is such a field
 	OpBody   // Text within the bodies
 	OpText   // Text within the headers or the bodies
+	OpFuzzy  // Subs[0], its texts taken loosely (RFC 6203)
 )
 
 // Query is a search: a tree of keys. Texts are found as substrings by the
@@ -85,6 +86,7 @@ func answerOf(b bool) answer {
 // The sources that keys need, each much dearer than the one before.
 const (
 	fromColumns = iota // memory
+	fromIndex          // segments, see index_search.go
 	fromSummary        // one small row for each message
 	fromText           // the message
 )
@@ -102,15 +104,19 @@ type key struct {
 	folded    *message.Matcher
 	matcher   textMatcher
 	collation Collation
+	columns   bool         // some key below looks at columns
+	lookup    *indexLookup // nil when the index cannot tell
 }
 
 // subject is a message that is being matched; what its source has not
 // supplied is nil.
 type subject struct {
-	index   int
-	row     Row
-	summary *folded
-	text    *source
+	index    int
+	row      Row
+	segment  int    // of an indexed, from 1; 0 when in none
+	distance uint32 // in the segment
+	summary  *folded
+	text     *source
 }
 
 // folded is what searching uses of a stored Summary; slices of the row.
@@ -146,11 +152,13 @@ type source struct {
 	prefix []byte
 	blob   io.ReaderAt
 	octets []byte // of blob, when they are in memory
+	closer io.Closer
 }
 
 // Search returns the indexes in s of the messages that match q, ascending.
 // First every message is judged by its columns; what they leave open by the
-// stored summaries; what these leave open by reading the messages. Invalid
+// index; what that leaves open by the stored summaries; what these leave open by
+// reading the messages. Invalid
 // when q is too deep or has too many keys. No lock and no transaction is held
 // beyond one page of messages; ctx ends the search.
 func (a *Account) Search(ctx context.Context, s *Snapshot, q *Query) ([]int, error) {
@@ -162,21 +170,20 @@ func (a *Account) Search(ctx context.Context, s *Snapshot, q *Query) ([]int, err
 	if err != nil {
 		return nil, err
 	}
-	var found, open []int
-	for i, row := range s.Rows(0, s.Len()) {
-		if i&0xfff == 0 && ctx.Err() != nil {
-			return nil, ctx.Err()
+	found, open, err := s.scanColumns(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	var x *indexed
+	if root.cost > fromColumns && (open == nil && !root.columns || len(open) > 0) {
+		var sure []int
+		if x, sure, open, err = a.decide(ctx, s, root, open); err != nil {
+			return nil, err
 		}
-		sub := subject{index: i, row: row}
-		switch root.match(&sub) {
-		case yes:
-			found = append(found, i)
-		case unknown:
-			open = append(open, i)
-		}
+		found = append(found, sure...)
 	}
 	for source := fromSummary; source <= root.cost && len(open) > 0; source++ {
-		sure, left, err := a.narrow(ctx, s, root, open, source)
+		sure, left, err := a.narrow(ctx, s, x, root, open, source)
 		if err != nil {
 			return nil, err
 		}
@@ -186,9 +193,30 @@ func (a *Account) Search(ctx context.Context, s *Snapshot, q *Query) ([]int, err
 	return found, nil
 }
 
+// scanColumns judges all messages by their columns. Of a search without a key
+// that looks at columns nothing is found and nothing listed: all are open.
+func (s *Snapshot) scanColumns(ctx context.Context, root *key) (found, open []int, err error) {
+	if !root.columns {
+		return nil, nil, nil
+	}
+	for i, row := range s.Rows(0, s.Len()) {
+		if i&0xfff == 0 && ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		sub := subject{index: i, row: row}
+		switch root.match(&sub) {
+		case yes:
+			found = append(found, i)
+		case unknown:
+			open = append(open, i)
+		}
+	}
+	return found, open, nil
+}
+
 // narrow judges the messages in open by a source and returns those that match
 // and those that are still open.
-func (a *Account) narrow(ctx context.Context, s *Snapshot, root *key, open []int, from int) (found, left []int, err error) {
+func (a *Account) narrow(ctx context.Context, s *Snapshot, x *indexed, root *key, open []int, from int) (found, left []int, err error) {
 	p := newPager(a, WantSummary)
 	defer p.release()
 	size := 2048
@@ -209,7 +237,9 @@ func (a *Account) narrow(ctx context.Context, s *Snapshot, root *key, open []int
 			if err := ctx.Err(); err != nil {
 				return nil, nil, err
 			}
-			answer, err := a.judge(ctx, root, subject{index: i, row: s.Row(i)}, p, &p.slots[n], from)
+			sub := subject{index: i, row: s.Row(i)}
+			x.place(&sub, sub.row.Email)
+			answer, err := a.judge(ctx, root, sub, p, &p.slots[n], from)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -236,25 +266,13 @@ func (a *Account) judge(ctx context.Context, root *key, sub subject, p *pager, s
 	}
 	sub.summary = &f
 	if from == fromText && s.row.end != 0 && s.index.end != 0 {
-		row, err := decodeEmail(p.bytes(s.row))
+		text, err := a.s.source(ctx, p, s)
 		if err != nil {
-			return no, err
+			a.s.observeFailure("search message", a.id, err)
+			return no, ctx.Err()
 		}
-		text := &source{prefix: row.prefix}
-		if text.index, err = message.DecodeIndex(p.bytes(s.index)); err != nil {
-			return no, err
-		}
-		if s.body.end != 0 {
-			text.octets = p.bytes(s.body)[len(row.prefix):]
-			text.blob = bytes.NewReader(text.octets)
-		} else {
-			blob, err := a.s.blobs.Open(ctx, row.blob)
-			if err != nil {
-				a.s.observeFailure("search message", a.id, err)
-				return no, ctx.Err()
-			}
-			defer blob.Close()
-			text.blob = blob
+		if text.closer != nil {
+			defer text.closer.Close()
 		}
 		sub.text = text
 	}
@@ -266,7 +284,7 @@ func (s *Store) prepare(snap *Snapshot, q *Query, c Collation, depth int, nodes 
 	if *nodes++; depth > s.limits.QueryDepth || *nodes > s.limits.QueryNodes {
 		return nil, postino.E(postino.Invalid, "search", "query too large", nil)
 	}
-	k := &key{Query: q, day: q.Date, collation: c}
+	k := &key{Query: q, day: q.Date, collation: c, columns: q.Op < OpSubject && (len(q.Subs) == 0 || q.Op > OpNot)}
 	for _, sub := range q.Subs {
 		below, err := s.prepare(snap, sub, c, depth+1, nodes)
 		if err != nil {
@@ -274,6 +292,7 @@ func (s *Store) prepare(snap *Snapshot, q *Query, c Collation, depth int, nodes 
 		}
 		k.subs = append(k.subs, below)
 		k.cost = max(k.cost, below.cost)
+		k.columns = k.columns || below.columns
 	}
 	// Cheap keys first: they spare the others.
 	slices.SortStableFunc(k.subs, func(a, b *key) int { return a.cost - b.cost })
@@ -282,10 +301,12 @@ func (s *Store) prepare(snap *Snapshot, q *Query, c Collation, depth int, nodes 
 		if len(q.Subs) != 1 {
 			return nil, postino.E(postino.Invalid, "search", "NOT", nil)
 		}
+	case OpFuzzy:
+		return nil, postino.E(postino.Invalid, "search", "FUZZY", nil)
 	case OpKeyword:
 		k.bit = snap.row.keyword(q.Keyword)
 	case OpSentBefore, OpSentOn, OpSentSince:
-		k.cost = fromSummary
+		k.cost, k.columns = fromSummary, false
 	case OpSubject, OpFrom, OpTo, OpCc, OpBcc, OpHeader, OpBody, OpText:
 		k.text()
 	}
@@ -317,6 +338,7 @@ func (k *key) text() {
 	if k.Op >= OpSubject && k.Op <= OpBcc && k.Field == "" {
 		k.Query = &Query{Op: k.Op, Text: k.Text, Field: fieldOps[k.Op-OpSubject]}
 	}
+	k.prepareLookup()
 }
 
 const daySeconds = 24 * 3600
@@ -377,6 +399,9 @@ func (k *key) match(m *subject) answer {
 		return answerOf(uint64(r.Email) == k.N)
 	case OpThread:
 		return answerOf(uint64(r.Thread) == k.N)
+	}
+	if a := k.asked(m); a != unknown {
+		return a
 	}
 	return k.matchStored(m)
 }
@@ -447,10 +472,8 @@ func (k *key) matchText(t *source) bool {
 		scope = message.TextBody
 	case OpText:
 		scope = message.TextAll
-		for f := range message.Fields(t.prefix) {
-			if k.matcher.MatchString(message.DecodeHeader(f.Raw)) {
-				return true
-			}
+		if k.matchPrefix(t.prefix) {
+			return true
 		}
 	default:
 		return k.matchField(t.prefix) || k.matchField(t.header())

@@ -27,6 +27,8 @@ type Limits struct {
 	Prefix        int // 64 KiB of header lines put before a body
 	QueryDepth    int // 50 levels of a search (IM3)
 	QueryNodes    int // 10,000 keys of a search
+	IndexTerms    int // 50,000 different terms of an email; one with more is always searched by reading it
+	IndexText     int // 16 MiB of decoded text of an email; likewise
 }
 
 // Options of a [Store]; zero fields mean the default.
@@ -51,6 +53,15 @@ type Options struct {
 	// Grace is how long an expunged email can still be read by sessions that
 	// have not yet heard of it, before it is swept: 10 minutes.
 	Grace time.Duration
+	// IndexCache is about how many octets of the search index stay in memory: 64 MiB.
+	IndexCache int64
+	// IndexEmails is how many new emails of an account are indexed at once: 500.
+	// An eighth of it is enough when none has come for IndexDelay, 5 minutes.
+	// Searches read the emails that are not indexed yet.
+	IndexEmails int
+	IndexDelay  time.Duration
+	// IndexShare is how many percent of one core indexing takes: 25.
+	IndexShare int
 }
 
 func orDefault[T int | int64 | time.Duration](v *T, def T) {
@@ -74,6 +85,12 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.Limits.Prefix, 64<<10)
 	orDefault(&o.Limits.QueryDepth, 50)
 	orDefault(&o.Limits.QueryNodes, 10_000)
+	orDefault(&o.Limits.IndexTerms, 50_000)
+	orDefault(&o.Limits.IndexText, 16<<20)
+	orDefault(&o.IndexCache, 64<<20)
+	orDefault(&o.IndexEmails, 500)
+	orDefault(&o.IndexDelay, 5*time.Minute)
+	orDefault(&o.IndexShare, 25)
 	orDefault(&o.FoldRecords, 512)
 	orDefault(&o.FoldBytes, 256<<10)
 	orDefault(&o.LogAge, 60*24*time.Hour)
@@ -94,6 +111,11 @@ type Store struct {
 	log     *slog.Logger
 	met     meters
 	foldTx  int
+	index   *indexCache
+	// indexWorth is as the constant says, but in tests.
+	indexWorth int
+	indexing   chan struct{} // size 1: held by who builds an index
+	indexWake  chan struct{} // size 1: an account has many new emails
 
 	mu       sync.Mutex
 	accounts map[AccountID]*shared   // in memory, used or not
@@ -102,8 +124,9 @@ type Store struct {
 	hints    map[AccountID]hint      // changed by transactions of others
 	due      map[AccountID]bool      // to be folded
 	doomed   map[AccountID]*sentence // to be swept
-	wake     chan struct{}           // size 1: due has grown
-	behind   chan struct{}           // size 1: a hint came after its commit
+	fresh    map[AccountID]*freshness
+	wake     chan struct{} // size 1: due has grown
+	behind   chan struct{} // size 1: a hint came after its commit
 }
 
 // New returns a store over db, with message bodies in blobs.
@@ -116,8 +139,11 @@ func New(db kv.DB, blobs *blob.Store, opts Options) *Store {
 		hints:    map[AccountID]hint{},
 		due:      map[AccountID]bool{},
 		doomed:   map[AccountID]*sentence{},
-		wake:     make(chan struct{}, 1),
-		behind:   make(chan struct{}, 1),
+		fresh:    map[AccountID]*freshness{},
+		index:    newIndexCache(opts.IndexCache), indexWorth: indexWorth,
+		indexing: make(chan struct{}, 1), indexWake: make(chan struct{}, 1),
+		wake:   make(chan struct{}, 1),
+		behind: make(chan struct{}, 1),
 	}
 }
 

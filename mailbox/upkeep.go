@@ -32,8 +32,9 @@ func (s *Store) noticed(id AccountID, m ModSeq) {
 	}
 }
 
-// weigh plans a checkpoint when the log's tail has grown long.
+// weigh notes new emails for the index, and plans a checkpoint when the log's tail has grown long.
 func (s *Store) weigh(id AccountID, h *head) {
+	s.arrived(id, h.nextEmail, time.Now())
 	if int(h.modseq-h.folded) >= s.opts.FoldRecords || h.tail >= s.opts.FoldBytes {
 		s.mu.Lock()
 		s.plan(id)
@@ -55,13 +56,14 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Run keeps open accounts current, folds logs into checkpoints, trims them and
-// sweeps what nothing refers to, until ctx ends. A store works without it; then
+// Run keeps open accounts current, folds logs into checkpoints, trims them,
+// sweeps what nothing refers to and builds the search index, until ctx ends. A store works without it; then
 // open views do not hear of deliveries by themselves and logs only grow.
 func (s *Store) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.runNotices(ctx) })
 	g.Go(func() error { return s.runUpkeep(ctx) })
+	g.Go(func() error { return s.runIndex(ctx) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -208,6 +210,9 @@ func (s *Store) walk(ctx context.Context) error {
 	for _, id := range ids {
 		err := s.db.View(ctx, nil, func(r kv.Reader) error {
 			h, err := readHead(r, id)
+			if err == nil {
+				s.arrived(id, h.nextEmail, time.Time{})
+			}
 			if postino.Is(err, postino.NotFound) || err == nil && (h.dead > 0 || h.modseq > h.folded) {
 				s.mu.Lock()
 				s.plan(id)

@@ -167,7 +167,7 @@ func TestTexts(t *testing.T) {
 		"gar=E7on\n--b\nContent-Type: text/html\nContent-Transfer-Encoding: base64\n\nPGI+Ym9sZDwvYj4=\n--b\nContent-Type: image/png\nContent-Disposition: attachment; filename*=utf-8''f%C3%AAte.png\n\nbinary\n--b--\n")
 	x := mustVerify(t, b)
 	for needle, want := range map[string]TextScope{
-		"CAFÉ": TextHeader, "Garçon": TextBody, "bold": TextBody, "fête.png": TextHeader, "<b>": 0, "binary": 0, "preamble": 0, "subject: caf": TextHeader,
+		"CAFÉ": TextHeader, "Garçon": TextBody, "bold": TextBody, "fête.png": TextBody, "<b>": 0, "binary": 0, "preamble": 0, "subject: caf": TextHeader,
 	} {
 		got := TextScope(0)
 		for text := range x.Texts(bytes.NewReader(b), TextAll) {

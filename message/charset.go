@@ -154,7 +154,7 @@ func likely(b []byte) encoding.Encoding {
 // validPrefix tells whether b is UTF-8, up to a character cut at its end.
 func validPrefix(b []byte, whole bool) bool {
 	if !whole {
-		b = b[:wholeRunes(b)]
+		b = b[:WholeRunes(b)]
 	}
 	return utf8.Valid(b)
 }
@@ -201,7 +201,7 @@ func (u *utf8Reader) Read(p []byte) (int, error) {
 		n += k
 		whole := n
 		if err == nil {
-			whole = wholeRunes(p[:n])
+			whole = WholeRunes(p[:n])
 		}
 		if !utf8.Valid(p[:whole]) {
 			u.repair(p[:n], err)

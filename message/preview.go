@@ -74,7 +74,7 @@ func (p *Part) preview(src io.ReaderAt) (string, error) {
 		if err != nil {
 			end = len(text)
 		} else if end == 0 && len(text) == cap(text) {
-			end = wholeRunes(text)
+			end = WholeRunes(text)
 		}
 		for line := range bytes.Lines(text[:end]) {
 			w.line(line)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"iter"
+	"strings"
 	"sync"
 	"unicode"
 	"unicode/utf8"
@@ -17,12 +18,12 @@ type TextScope uint8
 // IMAP's SEARCH BODY means TextBody, SEARCH TEXT means both (RFC 9051 §6.4.4).
 const (
 	TextHeader TextScope = 1 << iota // headers of the message and of its parts
-	TextBody                         // bodies of text parts
+	TextBody                         // bodies of text parts, and the file names of all parts
 	TextAll    = TextHeader | TextBody
 )
 
-// Text is a text in a message: a whole header or the body of a text part. Read
-// gives it decoded, in UTF-8, HTML without its marks.
+// Text is a text in a message: a whole header, the file name of a part, or the
+// body of a text part. Read gives it decoded, in UTF-8, HTML without its marks.
 type Text struct {
 	// Part is the position in [Index.Parts].
 	Part int
@@ -39,7 +40,12 @@ func (x *Index) Texts(src io.ReaderAt, what TextScope) iter.Seq[Text] {
 			p := &x.Parts[i]
 			if what&TextHeader != 0 && p.BodyStart > p.HeaderStart {
 				r := io.NewSectionReader(src, p.HeaderStart, p.BodyStart-p.HeaderStart)
-				if !yield(Text{i, true, &headerReader{r: r, name: p.Filename()}}) {
+				if !yield(Text{i, true, &headerReader{r: r}}) {
+					return
+				}
+			}
+			if what&TextBody != 0 {
+				if name := p.Filename(); name != "" && !yield(Text{i, false, strings.NewReader(name)}) {
 					return
 				}
 			}
@@ -67,7 +73,6 @@ func (p *Part) TextReader(src io.ReaderAt) io.Reader {
 // headerReader gives a header with its fields decoded, each on a line.
 type headerReader struct {
 	r    *io.SectionReader
-	name string // file name of the part, decoded
 	text []byte
 	done bool
 }
@@ -84,7 +89,6 @@ func (h *headerReader) Read(p []byte) (int, error) {
 			h.text = append(append(h.text, f.Name...), ": "...)
 			h.text = append(append(h.text, DecodeHeaderBytes(f.Value)...), '\n')
 		}
-		h.text = append(h.text, h.name...)
 	}
 	if len(h.text) == 0 {
 		return 0, io.EOF
@@ -203,7 +207,7 @@ func (m *Matcher) Match(r io.Reader) (bool, error) {
 		// A character cut at the end waits for its rest.
 		whole := n
 		if err == nil {
-			whole = wholeRunes(bufs.in[:n])
+			whole = WholeRunes(bufs.in[:n])
 		}
 		from := max(0, len(out)-len(m.needle)+1)
 		out = append(out[:0], out[from:]...)
@@ -221,8 +225,9 @@ func (m *Matcher) Match(r io.Reader) (bool, error) {
 	}
 }
 
-// wholeRunes returns the length of b without a character cut at its end.
-func wholeRunes(b []byte) int {
+// WholeRunes returns the length of b without a character cut at its end, for those
+// who fold a text in pieces.
+func WholeRunes(b []byte) int {
 	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
 		if c := b[len(b)-i]; utf8.RuneStart(c) {
 			if !utf8.FullRune(b[len(b)-i:]) {
