@@ -194,7 +194,7 @@ const emailsPage = 64
 // full; it returns the first that it did not read.
 func (s *Store) gather(ctx context.Context, id AccountID, first, end EmailID, pace *pacer) (*builder, EmailID, error) {
 	b := newBuilder(s, first)
-	p := newPager(&Account{shared: &shared{s: s, id: id}}, WantRow|WantIndex|WantSummary|WantBody)
+	p := newPager(&Account{shared: &shared{s: s, id: id}, role: asSystem}, WantRow|WantIndex|WantSummary|WantBody)
 	defer p.release()
 	var ids []EmailID
 	for first < end && len(b.all) < segmentEmails && b.size() < segmentMemory && first-b.base+emailsPage < maxSpan {
