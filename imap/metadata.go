@@ -239,6 +239,9 @@ func (c *conn) setMetadata() error {
 			return err
 		}
 		value, err := c.metadataValue()
+		if err == nil && value != nil && filterEntry(entry) {
+			err = c.checkFilter(value)
+		}
 		set = append(set, Annotation{Name: entry, Value: value})
 		if len(set) > maxEntries {
 			err = syntax("Too many entries")
@@ -255,6 +258,13 @@ func (c *conn) setMetadata() error {
 		return err
 	}
 	return c.sess.SetMetadata(c.ctx, name, set)
+}
+
+// filterEntry tells whether an entry is a filter, whose value is a search (RFC 5466
+// §3.1).
+func filterEntry(entry string) bool {
+	scope, name, ok := strings.Cut(entry[1:], "/filters/values/")
+	return ok && name != "" && (scope == "private" || scope == "shared")
 }
 
 // metadataValue reads a value, nil for NIL; an empty one is not nil.

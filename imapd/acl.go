@@ -60,15 +60,15 @@ func (s *session) subject(ctx context.Context, acct *mailbox.Account, id string)
 // ACL lists the owner with all rights, then who has an entry. Accounts that are
 // no more have no name and are left out.
 func (s *session) ACL(ctx context.Context, name string) ([]imap.ACLEntry, error) {
-	acct, info, err := s.find(name)
+	p, info, err := s.find(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := acct.ACL(ctx, info.ID)
+	entries, err := p.acct.ACL(ctx, info.ID)
 	if err != nil {
 		return nil, err
 	}
-	own, err := s.ownerOf(ctx, acct)
+	own, err := s.ownerOf(ctx, p.acct)
 	if err != nil {
 		return nil, err
 	}
@@ -94,25 +94,25 @@ func (s *session) ACL(ctx context.Context, name string) ([]imap.ACLEntry, error)
 }
 
 // MyRights tells what the user may do in a mailbox.
-func (s *session) MyRights(_ context.Context, name string) (imap.Rights, error) {
-	acct, info, err := s.find(name)
+func (s *session) MyRights(ctx context.Context, name string) (imap.Rights, error) {
+	p, info, err := s.find(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	return imap.Rights(acct.Rights(info.ID).String()), nil
+	return imap.Rights(p.acct.Rights(info.ID).String()), nil
 }
 
 // ListRights: every right can be given alone; the owner has all of them. It needs
 // the right to administer, like SETACL (RFC 4314 §4).
 func (s *session) ListRights(ctx context.Context, name, id string) (*imap.ListRightsData, error) {
-	acct, info, err := s.find(name)
+	p, info, err := s.find(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if acct.Rights(info.ID)&mailbox.RightAdmin == 0 {
+	if p.acct.Rights(info.ID)&mailbox.RightAdmin == 0 {
 		return nil, postino.E(postino.Denied, "list rights", name, nil)
 	}
-	_, _, isOwner, err := s.subject(ctx, acct, id)
+	_, _, isOwner, err := s.subject(ctx, p.acct, id)
 	if err != nil {
 		return nil, err
 	}
@@ -129,14 +129,14 @@ func (s *session) ListRights(ctx context.Context, name, id string) (*imap.ListRi
 
 // SetACL changes an entry.
 func (s *session) SetACL(ctx context.Context, name, id string, op imap.StoreOp, rights imap.Rights) error {
-	acct, info, err := s.find(name)
+	p, info, err := s.find(ctx, name)
 	if err != nil {
 		return err
 	}
-	if acct.Rights(info.ID)&mailbox.RightAdmin == 0 { // before it shows who is here
+	if p.acct.Rights(info.ID)&mailbox.RightAdmin == 0 { // before it shows who is here
 		return postino.E(postino.Denied, "set rights", name, nil)
 	}
-	who, negative, isOwner, err := s.subject(ctx, acct, id)
+	who, negative, isOwner, err := s.subject(ctx, p.acct, id)
 	if err != nil {
 		return err
 	}
@@ -144,5 +144,5 @@ func (s *session) SetACL(ctx context.Context, name, id string, op imap.StoreOp, 
 		return errOwner
 	}
 	r, _ := mailbox.ParseRights(string(rights)) // the engine gives known letters
-	return acct.SetACL(ctx, info.ID, who, negative, storeOps[op], r)
+	return p.acct.SetACL(ctx, info.ID, who, negative, storeOps[op], r)
 }

@@ -15,17 +15,17 @@ const maxAnnotation = 64 << 10
 
 // annotated finds what an annotation belongs to: a mailbox, or with an empty name
 // the server, number 0 (RFC 5464 §4.2).
-func (s *session) annotated(name string) (*mailbox.Account, mailbox.MailboxID, error) {
+func (s *session) annotated(ctx context.Context, name string) (*mailbox.Account, mailbox.MailboxID, error) {
 	if name == "" {
 		return s.acct, 0, nil
 	}
-	acct, info, err := s.find(name)
-	return acct, info.ID, err
+	p, info, err := s.find(ctx, name)
+	return p.acct, info.ID, err
 }
 
 // Metadata reads the entries named and what is so many levels below them.
 func (s *session) Metadata(ctx context.Context, name string, entries []string, depth int) ([]imap.Annotation, error) {
-	acct, box, err := s.annotated(name)
+	acct, box, err := s.annotated(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func within(entry string, entries []string, depth int) bool {
 
 // SetMetadata changes entries, all or none.
 func (s *session) SetMetadata(ctx context.Context, name string, entries []imap.Annotation) error {
-	acct, box, err := s.annotated(name)
+	acct, box, err := s.annotated(ctx, name)
 	if err != nil {
 		return err
 	}

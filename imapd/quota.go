@@ -16,9 +16,10 @@ import (
 
 // QuotaRoots names the root of the user's mailboxes. What others share counts
 // against their quota, which is theirs to know.
-func (s *session) QuotaRoots(_ context.Context, name string) ([]string, error) {
-	if acct, _, err := s.find(name); err == nil && acct.ID() != s.acct.ID() {
-		return nil, nil
+func (s *session) QuotaRoots(ctx context.Context, name string) ([]string, error) {
+	p, err := s.place(ctx, name) // it need not exist (§4.1.2)
+	if err != nil || p.acct.ID() != s.acct.ID() {
+		return nil, err
 	}
 	return []string{s.user}, nil
 }

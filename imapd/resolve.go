@@ -15,7 +15,11 @@ func (s *session) OpenURL(ctx context.Context, u *imap.URL) (*imap.URLData, erro
 	if u.User != "" && u.User != s.user {
 		return nil, postino.E(postino.NotFound, "open URL", "", nil)
 	}
-	e, body, err := s.acct.OpenMessage(ctx, u.Mailbox, u.UIDValidity, mailbox.UID(u.UID))
+	p, err := s.place(ctx, u.Mailbox)
+	if err != nil {
+		return nil, err
+	}
+	e, body, err := p.acct.OpenMessage(ctx, p.name, u.UIDValidity, mailbox.UID(u.UID))
 	if err != nil {
 		return nil, err
 	}
