@@ -29,6 +29,9 @@ func (p *searchParser) filter() (k SearchKey, err error) {
 	if p.charset != "" {
 		return k, &Error{Bad: true, Code: badCharset, Text: "Filters are in UTF-8"}
 	}
+	if len(p.stack) > p.lim.Depth {
+		return k, syntax("Search keys nested too deeply")
+	}
 	undefined := &Error{Code: "UNDEFINED-FILTER " + string(name), Text: "No such filter"}
 	lower := strings.ToLower(string(name))
 	p.fetched++

@@ -29,6 +29,7 @@ func (s *session) Fetch(ctx context.Context, w *imap.FetchWriter, req imap.Fetch
 	if err != nil {
 		return err
 	}
+	spans = window(spans, req.Partial)
 	if req.Vanished {
 		if err := s.fetchVanished(ctx, w, &req); err != nil {
 			return err

@@ -62,6 +62,27 @@ func merge(in []span) []span {
 	return out
 }
 
+// window leaves of runs the positions that p names, counted through them (RFC 9394
+// §3.3).
+func window(spans []span, p *imap.Partial) []span {
+	if p == nil {
+		return spans
+	}
+	n := 0
+	for _, sp := range spans {
+		n += sp.hi - sp.lo
+	}
+	lo, hi := p.Window(n)
+	var out []span
+	for _, sp := range spans {
+		if a, b := sp.lo+max(lo, 0), min(sp.lo+hi, sp.hi); a < b {
+			out = append(out, span{a, b})
+		}
+		lo, hi = lo-(sp.hi-sp.lo), hi-(sp.hi-sp.lo)
+	}
+	return out
+}
+
 // uids returns the UIDs at the positions, as ranges that hold no other message
 // of the snapshot but may span numbers that do not exist.
 func (s *session) uids(spans []span) mailbox.Ranges {
@@ -96,8 +117,8 @@ func wireRanges(r mailbox.Ranges) []imap.Range {
 
 // searchRanges resolves a set of a search key; numbers that do not exist match
 // nothing there (RFC 9051 §6.4.4).
-func (s *session) searchRanges(set imap.NumSet) mailbox.Ranges {
-	snap, last := s.sel.snap, uint32(s.sel.snap.Len())
+func searchRanges(snap *mailbox.Snapshot, set imap.NumSet) mailbox.Ranges {
+	last := uint32(snap.Len())
 	if set.UID {
 		last = lastUID(snap)
 	}

@@ -2,6 +2,8 @@ package imapd
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/postino-mail/postino/imap"
 	"github.com/postino-mail/postino/mailbox"
@@ -14,52 +16,170 @@ var searchOps = map[imap.SearchOp]mailbox.Op{
 	imap.SearchTo: mailbox.OpTo, imap.SearchCc: mailbox.OpCc, imap.SearchBcc: mailbox.OpBcc, imap.SearchSubject: mailbox.OpSubject,
 	imap.SearchBody: mailbox.OpBody, imap.SearchText: mailbox.OpText, imap.SearchBefore: mailbox.OpBefore, imap.SearchOn: mailbox.OpOn,
 	imap.SearchSince: mailbox.OpSince, imap.SearchSentBefore: mailbox.OpSentBefore, imap.SearchSentOn: mailbox.OpSentOn,
-	imap.SearchSentSince: mailbox.OpSentSince,
+	imap.SearchSentSince: mailbox.OpSentSince, imap.SearchSavedBefore: mailbox.OpSavedBefore, imap.SearchSavedOn: mailbox.OpSavedOn,
+	imap.SearchSavedSince: mailbox.OpSavedSince, imap.SearchLarger: mailbox.OpLarger, imap.SearchSmaller: mailbox.OpSmaller,
+	imap.SearchFuzzy: mailbox.OpAnd, imap.SearchYounger: mailbox.OpYounger, imap.SearchOlder: mailbox.OpOlder,
 }
+
+// source is what is searched: a mailbox at one moment.
+type source struct {
+	acct *mailbox.Account
+	snap *mailbox.Snapshot
+	now  time.Time
+}
+
+// here is the selected mailbox as its client knows it.
+func (s *session) here() *source { return &source{s.acct, s.sel.snap, time.Now()} }
 
 // Search asks the mailbox room; positions become the numbers of the client.
 func (s *session) Search(ctx context.Context, req imap.SearchRequest) (*imap.SearchData, error) {
-	snap := s.sel.snap
-	found, err := s.acct.Search(ctx, snap, s.query(&req.Key))
+	return s.here().search(ctx, &req)
+}
+
+// SearchMailbox searches a mailbox as it is now.
+func (s *session) SearchMailbox(ctx context.Context, name string, req imap.SearchRequest) (*imap.SearchData, uint32, error) {
+	acct, info, err := s.find(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	view, err := acct.Open(ctx, info.ID)
+	if err != nil {
+		return nil, 0, err
+	}
+	snap, err := view.Sync(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	d, err := (&source{acct, snap, time.Now()}).search(ctx, &req)
+	return d, snap.Status().UIDValidity, err
+}
+
+func (src *source) search(ctx context.Context, req *imap.SearchRequest) (*imap.SearchData, error) {
+	q := src.root(&req.Key, req.Collation)
+	relevancy := req.Return&imap.ReturnRelevancy != 0
+	byRelevancy := slices.ContainsFunc(req.Sort, func(k imap.SortKey) bool { return k.By == imap.SortRelevancy })
+	var found []int
+	var scores []uint8
+	var err error
+	if relevancy || byRelevancy {
+		found, scores, err = src.scored(ctx, q)
+	} else {
+		found, err = src.acct.Search(ctx, src.snap, q)
+	}
 	if err != nil {
 		return nil, err
 	}
-	d := imap.NewSearchData(&req)
-	for _, i := range found {
-		r := snap.Row(i)
+	order := found
+	if len(req.Sort) > 0 {
+		if order, err = src.acct.Sort(ctx, src.snap, found, sortKeys(req.Sort), q.Collation, scores); err != nil {
+			return nil, err
+		}
+	}
+	d := imap.NewSearchData(req)
+	for _, i := range order {
+		r := src.snap.Row(i)
 		d.Add(uint32(i+1), uint32(r.UID), uint64(r.ModSeq))
+		if relevancy {
+			at, _ := slices.BinarySearch(found, i)
+			d.Relevancy(scores[at])
+		}
 	}
 	return d, nil
 }
 
+// scored searches and tells how relevant each message is: all alike, as nothing is
+// taken loosely that does not fit exactly.
+func (src *source) scored(ctx context.Context, q *mailbox.Query) (found []int, scores []uint8, err error) {
+	found, err = src.acct.Search(ctx, src.snap, q)
+	return found, slices.Repeat([]uint8{100}, len(found)), err
+}
+
+func sortKeys(keys []imap.SortKey) []mailbox.SortKey {
+	out := make([]mailbox.SortKey, len(keys))
+	for i, k := range keys { // the criteria have the same order in both rooms
+		out[i] = mailbox.SortKey{By: mailbox.SortBy(k.By), Reverse: k.Reverse}
+	}
+	return out
+}
+
+// Thread asks the mailbox room for the threads of what a search finds.
+func (s *session) Thread(ctx context.Context, req imap.ThreadRequest) ([]imap.ThreadNode, error) {
+	src := s.here()
+	q := src.root(&req.Key, req.Collation)
+	found, err := src.acct.Search(ctx, src.snap, q)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := src.acct.Thread(ctx, src.snap, found, mailbox.ThreadAlgorithm(req.Algorithm), q.Collation)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]imap.ThreadNode, len(nodes))
+	for i, n := range nodes {
+		out[i].Depth = n.Depth
+		switch {
+		case n.Index < 0:
+		case req.UID:
+			out[i].Num = uint32(src.snap.UID(n.Index))
+		default:
+			out[i].Num = uint32(n.Index + 1)
+		}
+	}
+	return out, nil
+}
+
+// root translates the key of a search by a collation.
+func (src *source) root(k *imap.SearchKey, collation string) *mailbox.Query {
+	q := src.query(k)
+	q.Collation, _ = mailbox.ParseCollation(collation)
+	return q
+}
+
 // query translates a key; the engine bounds its depth, so recursion is safe.
-func (s *session) query(k *imap.SearchKey) *mailbox.Query {
-	q := &mailbox.Query{Op: searchOps[k.Op], Text: k.Text, Field: k.Header}
+func (src *source) query(k *imap.SearchKey) *mailbox.Query {
+	q := &mailbox.Query{Op: searchOps[k.Op], Text: k.Text, Field: k.Header, N: uint64(k.Size)}
 	switch k.Op {
 	case imap.SearchSet:
-		q.Op, q.Set = mailbox.OpSeq, s.searchRanges(k.Set)
+		q.Op, q.Set = mailbox.OpSeq, searchRanges(src.snap, k.Set)
 		if k.Set.UID {
 			q.Op = mailbox.OpUID
 		}
 	case imap.SearchFlag:
 		if k.Flag == imap.Recent { // no message is \Recent here (RFC 9051 dropped it)
-			return &mailbox.Query{Op: mailbox.OpNot, Subs: []*mailbox.Query{{Op: mailbox.OpAll}}}
+			return nothing()
 		}
 		q.Op, q.Flags = mailbox.OpFlag, fromWire(k.Flag)
 	case imap.SearchKeyword:
 		q.Keyword, q.Text = k.Text, ""
-	case imap.SearchLarger:
-		q.Op, q.N = mailbox.OpLarger, uint64(k.Size)
-	case imap.SearchSmaller:
-		q.Op, q.N = mailbox.OpSmaller, uint64(k.Size)
 	case imap.SearchModSeq:
 		q.Op, q.N = mailbox.OpModSeq, k.ModSeq
+	case imap.SearchYounger, imap.SearchOlder:
+		q.Date = src.now.Unix()
+	case imap.SearchEmailID:
+		return src.object(mailbox.OpEmail, emailPrefix, k.Text)
+	case imap.SearchThreadID:
+		return src.object(mailbox.OpThread, threadPrefix, k.Text)
 	}
 	if !k.Date.IsZero() {
 		q.Date = k.Date.Unix()
 	}
 	for i := range k.Keys {
-		q.Subs = append(q.Subs, s.query(&k.Keys[i]))
+		q.Subs = append(q.Subs, src.query(&k.Keys[i]))
 	}
 	return q
+}
+
+// nothing matches no message.
+func nothing() *mailbox.Query {
+	return &mailbox.Query{Op: mailbox.OpNot, Subs: []*mailbox.Query{{Op: mailbox.OpAll}}}
+}
+
+// object matches the messages that have an object id. One of another account, or
+// that is none of ours, nobody has.
+func (src *source) object(op mailbox.Op, prefix byte, id string) *mailbox.Query {
+	n, ok := parseObjectID(prefix, src.acct.ID(), id)
+	if !ok {
+		return nothing()
+	}
+	return &mailbox.Query{Op: op, N: n}
 }
