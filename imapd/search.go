@@ -38,11 +38,11 @@ func (s *session) Search(ctx context.Context, req imap.SearchRequest) (*imap.Sea
 
 // SearchMailbox searches a mailbox as it is now.
 func (s *session) SearchMailbox(ctx context.Context, name string, req imap.SearchRequest) (*imap.SearchData, uint32, error) {
-	acct, info, err := s.find(name)
+	p, info, err := s.find(ctx, name)
 	if err != nil {
 		return nil, 0, err
 	}
-	view, err := acct.Open(ctx, info.ID)
+	view, err := p.acct.Open(ctx, info.ID)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -50,7 +50,7 @@ func (s *session) SearchMailbox(ctx context.Context, name string, req imap.Searc
 	if err != nil {
 		return nil, 0, err
 	}
-	d, err := (&source{acct, snap, time.Now()}).search(ctx, &req)
+	d, err := (&source{p.acct, snap, time.Now()}).search(ctx, &req)
 	return d, snap.Status().UIDValidity, err
 }
 
