@@ -15,6 +15,7 @@ import (
 	"github.com/postino-mail/postino/imap"
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/metric"
+	"github.com/postino-mail/postino/pop3"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/vfs"
@@ -128,7 +129,8 @@ func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 	}
 	o := Options{
 		Hostname: c.c.Server.Hostname, Stores: c.stores(log, metric.New()), Certs: cert, Version: version, Logger: log,
-		SMTP: c.smtpLimits(), IMAP: c.imapLimits(), NoSoliciting: c.c.SMTP.NoSoliciting, FutureRelease: c.c.SMTP.FutureRelease,
+		SMTP: c.smtpLimits(), IMAP: c.imapLimits(), POP3: c.pop3Limits(), POP3LoginDelay: c.c.POP3.LoginDelay, POP3Expire: c.c.POP3.Expire,
+		NoSoliciting: c.c.SMTP.NoSoliciting, FutureRelease: c.c.SMTP.FutureRelease,
 		Trusted: within(c.c.SMTP.Trusted), Relay: within(c.c.SMTP.RelayFrom), Proxies: within(c.c.SMTP.Proxies), XClient: within(c.c.SMTP.XClient),
 	}
 	for _, l := range c.c.Listeners {
@@ -176,5 +178,12 @@ func (c *Config) imapLimits() imap.Limits {
 	return imap.Limits{
 		Message: c.c.SMTP.MaxSize, Connections: i.Connections, PerAddress: i.PerAddress, PerUser: i.PerUser,
 		LoginTime: i.LoginTime, IdleTime: i.IdleTime,
+	}
+}
+
+func (c *Config) pop3Limits() pop3.Limits {
+	p := &c.c.POP3
+	return pop3.Limits{
+		Connections: p.Connections, PerAddress: p.PerAddress, PerUser: p.PerUser, LoginTime: p.LoginTime, IdleTime: p.IdleTime,
 	}
 }

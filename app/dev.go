@@ -28,7 +28,7 @@ type port struct {
 
 // devPorts are the ordinary ports with 1000 added, restPorts with 2000.
 var (
-	devPorts  = []port{{SMTP, 1025}, {Submission, 1587}, {Submissions, 1465}, {IMAP, 1143}, {IMAPS, 1993}}
+	devPorts  = []port{{SMTP, 1025}, {Submission, 1587}, {Submissions, 1465}, {IMAP, 1143}, {IMAPS, 1993}, {POP3, 1110}, {POP3S, 1995}}
 	restPorts = []port{{SMTP, 2025}, {Submission, 2587}, {IMAP, 2143}}
 )
 

@@ -19,6 +19,8 @@ import (
 	"github.com/postino-mail/postino/certs"
 	"github.com/postino-mail/postino/imap"
 	"github.com/postino-mail/postino/imapd"
+	"github.com/postino-mail/postino/pop3"
+	"github.com/postino-mail/postino/pop3d"
 	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/vfs"
@@ -34,6 +36,8 @@ const (
 	Submissions Service = "submissions"
 	IMAP        Service = "imap"
 	IMAPS       Service = "imaps"
+	POP3        Service = "pop3"
+	POP3S       Service = "pop3s"
 	LMTP        Service = "lmtp"
 	sendmail    Service = "sendmail" // the socket of the sendmail command
 	Metrics     Service = "metrics"
@@ -80,7 +84,12 @@ type Options struct {
 	Listen func(network, address string) (net.Listener, error)
 	SMTP   smtp.Limits
 	IMAP   imap.Limits
-	Logger *slog.Logger
+	POP3   pop3.Limits
+	// POP3LoginDelay is the least time between two logins of a user to POP3,
+	// POP3Expire the days after which mail may vanish; 0: none, never.
+	POP3LoginDelay time.Duration
+	POP3Expire     int
+	Logger         *slog.Logger
 }
 
 // Node is a running mail system.
@@ -89,9 +98,11 @@ type Node struct {
 	opts    Options
 	servers []server
 	bound   []Listener
-	failed  chan error // the first listener or background worker that ended
-	stopBg  context.CancelFunc
-	bg      sync.WaitGroup
+	// maildrops is the desk of all POP3 listeners.
+	maildrops *pop3d.Desk
+	failed    chan error // the first listener or background worker that ended
+	stopBg    context.CancelFunc
+	bg        sync.WaitGroup
 }
 
 // server is a listener with what serves it.
@@ -282,6 +293,8 @@ func (n *Node) service(l Listener, ln net.Listener) (server, error) {
 		return n.smtp(l, ln), nil
 	case IMAP, IMAPS:
 		return n.imap(l, ln), nil
+	case POP3, POP3S:
+		return n.pop3(l, ln), nil
 	case Metrics:
 		return httpServer(ln, n.opts.Stores.Metrics.Handler()), nil
 	}
@@ -333,6 +346,22 @@ func (n *Node) imap(l Listener, ln net.Listener) server {
 		ln, opts.TLS = tls.NewListener(ln, opts.TLS), nil
 	}
 	s := imap.NewServer(opts)
+	return server{serve: func() error { return s.Serve(ln) }, shutdown: func(ctx context.Context) error { ln.Close(); return s.Shutdown(ctx) }}
+}
+
+func (n *Node) pop3(l Listener, ln net.Listener) server {
+	o := &n.opts
+	if n.maildrops == nil { // one for all listeners: it holds the locks
+		n.maildrops = pop3d.New(pop3d.Options{Directory: n.Directory, Mailboxes: n.Mailboxes, LoginDelay: o.POP3LoginDelay, Logger: o.Logger})
+	}
+	opts := pop3.Options{
+		NewSession: n.maildrops.NewSession, TLS: n.tls(l, "pop3"), AllowClear: o.Dev || l.Clear, Name: o.Hostname,
+		LoginDelay: o.POP3LoginDelay, Expire: o.POP3Expire, Limits: o.POP3, Logger: o.Logger, Metrics: o.Stores.Metrics,
+	}
+	if l.Service == POP3S {
+		ln, opts.TLS = tls.NewListener(ln, opts.TLS), nil
+	}
+	s := pop3.NewServer(opts)
 	return server{serve: func() error { return s.Serve(ln) }, shutdown: func(ctx context.Context) error { ln.Close(); return s.Shutdown(ctx) }}
 }
 

@@ -43,7 +43,7 @@ func (p *parser) checkRequired() {
 }
 
 // beginsTLS tells whether a kind speaks TLS from the first octet.
-func (k Kind) beginsTLS() bool { return k == Submissions || k == IMAPS }
+func (k Kind) beginsTLS() bool { return k == Submissions || k == IMAPS || k == POP3S }
 
 // logsIn tells whether users log in at a kind.
 func (k Kind) logsIn() bool { return k != LMTP && k != Metrics }
@@ -104,7 +104,7 @@ func (p *parser) checkListener(i int, used map[netip.AddrPort]int) {
 	if (l.Kind == Metrics || l.Kind == LMTP) && !private { // AD1
 		p.fail(at, "listener.address", "%s is offered on loopback only. Example: address = \"127.0.0.1:%d\"", l.Kind, a.Port())
 	}
-	if (l.Kind == Submission || l.Kind == IMAP143) && !l.TLS && !private { // SS22
+	if (l.Kind == Submission || l.Kind == IMAP143 || l.Kind == POP110) && !l.TLS && !private { // SS22
 		p.fail(tlsAt, "listener.tls", "without TLS passwords would cross the network in clear: leave this out, or use a loopback address")
 	}
 }

@@ -27,6 +27,7 @@ type Config struct {
 	Relay     Relay
 	DNS       DNS
 	IMAP      IMAP
+	POP3      POP3
 	Storage   Storage
 }
 
@@ -46,6 +47,8 @@ const (
 	Submissions Kind = "submissions"
 	IMAP143     Kind = "imap"
 	IMAPS       Kind = "imaps"
+	POP110      Kind = "pop3"
+	POP3S       Kind = "pop3s"
 	LMTP        Kind = "lmtp" // from other software on this host
 	Metrics     Kind = "metrics"
 )
@@ -117,6 +120,13 @@ type DNS struct {
 type IMAP struct {
 	Connections, PerAddress, PerUser int
 	LoginTime, IdleTime              time.Duration
+}
+
+// POP3 bounds what POP3 clients can cost, and says what they are told.
+type POP3 struct {
+	Connections, PerAddress, PerUser int
+	LoginTime, IdleTime, LoginDelay  time.Duration
+	Expire                           int // days; 0: never
 }
 
 // Storage is how data are kept.

@@ -156,7 +156,7 @@ func TestErrors(t *testing.T) {
 		{"not a host", strings.Replace(good, "Mail.Example.org", "192.0.2.1", 1), `2:12: server.hostname: "192.0.2.1" is not a host name`},
 		{"missing key", strings.Replace(good, "data_dir", "#", 1), `1:2: server.data_dir: missing. Write under [server]: data_dir = "/var/lib/postino"`},
 		{"missing kind", good + "[[listener]]\naddress = \":26\"\n", `8:3: listener.kind: missing`},
-		{"unknown kind", good + "[[listener]]\nkind = \"imasp\"\n", `"imasp" is none of smtp, submission, submissions, imap, imaps, lmtp, metrics. Did you mean "imaps"?`},
+		{"unknown kind", good + "[[listener]]\nkind = \"imasp\"\n", `"imasp" is none of smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp, metrics. Did you mean "imaps"?`},
 		{"single brackets", strings.Replace(good, "[[listener]]", "[listener]", 1), `4:2: listener: write [[listener]]`},
 		{"double brackets", good + "[[log]]\nlevel = \"info\"\n", `8:3: log: there is one of it: write [log]`},
 		{"table as value", "log = 5\n" + good, `1:1: log: this is a table`},

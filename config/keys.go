@@ -29,7 +29,7 @@ func (k key) path() string { return k.table + "." + k.name }
 // tables are the tables in the order of the example, each with its explanation.
 var tables = []struct{ name, doc string }{
 	{"server", "Who and where this node is."},
-	{"listener", "What is offered where; one [[listener]] for each address.\nKinds: smtp (mail from other servers), submission and submissions (mail from\nusers), imap and imaps (mail for users), lmtp (mail from other software\nhere), metrics (Prometheus)."},
+	{"listener", "What is offered where; one [[listener]] for each address.\nKinds: smtp (mail from other servers), submission and submissions (mail from\nusers), imap and imaps, pop3 and pop3s (mail for users), lmtp (mail from other software\nhere), metrics (Prometheus)."},
 	{"tls", "The certificate that all listeners show."},
 	{"auth", "How users log in."},
 	{"log", "What is written to standard error."},
@@ -38,6 +38,7 @@ var tables = []struct{ name, doc string }{
 	{"relay", "How mail goes to other servers; postino route says which way."},
 	{"dns", "Who is asked for names."},
 	{"imap", "Limits for IMAP clients."},
+	{"pop3", "Limits for POP3 clients, and what they are told."},
 	{"storage", "How data are kept."},
 }
 
@@ -57,12 +58,12 @@ var keys = []key{
 		doc:   "Directory for all data; relative paths begin where this file is.",
 		field: func(t target) any { return &t.Server.DataDir }},
 
-	{table: "listener", name: "kind", required: true, doc: "smtp, submission, submissions, imap, imaps, lmtp or metrics.",
+	{table: "listener", name: "kind", required: true, doc: "smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp or metrics.",
 		choices: kinds(), field: func(t target) any { return (*string)(&t.Listener.Kind) }},
 	{table: "listener", name: "address", doc: "IP address and port; without an address all of the host. Each kind has a usual\none. lmtp and metrics may be offered on loopback only; lmtp also at a path,\n\"unix:/run/postino/lmtp.sock\".",
 		field: func(t target) any { return &t.Listener.Address }},
 	{table: "listener", name: "tls", def: "true",
-		doc:   "Offers STARTTLS. Without it submission and imap are for loopback addresses only.",
+		doc:   "Offers STARTTLS. Without it submission, imap and pop3 are for loopback addresses only.",
 		field: func(t target) any { return &t.Listener.TLS }},
 	{table: "listener", name: "client_ca",
 		doc:   "File with authorities, PEM: who shows a certificate of theirs for the address of a\nuser may log in as that user without a password (SASL EXTERNAL).",
@@ -169,6 +170,21 @@ var keys = []key{
 	{table: "imap", name: "idle_time", def: "30m", doc: "How long a client may be silent.", // IM5, RFC 9051 §5.4
 		min: int64(30 * time.Minute), max: int64(24 * time.Hour), field: func(t target) any { return &t.IMAP.IdleTime }},
 
+	{table: "pop3", name: "connections", def: "10000", doc: "Connections at once to each listener.", // IM6
+		min: 10, max: 1_000_000, field: func(t target) any { return &t.POP3.Connections }},
+	{table: "pop3", name: "connections_per_address", def: "100", doc: "… from one IPv4 address or IPv6 /64.", // IM6
+		min: 1, max: 1_000_000, field: func(t target) any { return &t.POP3.PerAddress }},
+	{table: "pop3", name: "sessions_per_user", def: "5", doc: "Logins of one user under way at once; one of them gets the mailbox.", // IM6
+		min: 1, max: 10_000, field: func(t target) any { return &t.POP3.PerUser }},
+	{table: "pop3", name: "login_time", def: "2m", doc: "How long a client may take to log in.", // IM1
+		min: int64(10 * time.Second), max: int64(10 * time.Minute), field: func(t target) any { return &t.POP3.LoginTime }},
+	{table: "pop3", name: "idle_time", def: "10m", doc: "How long a client may be silent.", // IM12, RFC 1939 §3
+		min: int64(10 * time.Minute), max: int64(24 * time.Hour), field: func(t target) any { return &t.POP3.IdleTime }},
+	{table: "pop3", name: "login_delay", def: "0s", doc: "Least time between two logins of a user; 0s: none.", // RFC 2449 §6.5
+		min: 0, max: int64(24 * time.Hour), field: func(t target) any { return &t.POP3.LoginDelay }},
+	{table: "pop3", name: "expire", def: "0", doc: "Days after which something on this host may remove mail that users leave here,\nas their programs are told; 0: never. Postino itself removes nothing.", // RFC 2449 §6.7
+		min: 0, max: 36_500, field: func(t target) any { return &t.POP3.Expire }},
+
 	{table: "storage", name: "cache", def: "128 MiB", doc: "Memory for what was read lately.",
 		min: 8 * mib, max: 256 * gib, field: func(t target) any { return &t.Storage.Cache }},
 	{table: "storage", name: "memory", def: "256 MiB", doc: "Memory for messages while they are received.", // SS16
@@ -189,7 +205,7 @@ var usual = []struct {
 	kind    Kind
 	address string
 }{
-	{SMTP25, ":25"}, {Submission, ":587"}, {Submissions, ":465"}, {IMAP143, ":143"}, {IMAPS, ":993"}, {LMTP, "127.0.0.1:2424"}, {Metrics, "127.0.0.1:9464"},
+	{SMTP25, ":25"}, {Submission, ":587"}, {Submissions, ":465"}, {IMAP143, ":143"}, {IMAPS, ":993"}, {POP110, ":110"}, {POP3S, ":995"}, {LMTP, "127.0.0.1:2424"}, {Metrics, "127.0.0.1:9464"},
 }
 
 func kinds() (names []string) {

@@ -178,6 +178,7 @@ const (
 	keyPrivate = 'V' // mailbox number, viewer: what a guest has of his own
 	keyNote    = 'N' // mailbox number or 0, viewer or 0, name: an entry of metadata
 	keySegment = 'J' // the manifest of the index; number, kind, page: a row of a segment
+	keyUIDL    = 'P' // mailbox number, UID>>9: unique-ids of POP3 that messages brought along
 	keyGone    = 'X' // the account was removed, its rows are being swept
 )
 

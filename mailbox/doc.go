@@ -29,6 +29,7 @@
 //	M mailbox           a mailbox: name, UIDVALIDITY, UIDNEXT, counters, keyword table
 //	U name              a subscription
 //	L modseq            a record of the log
+//	P mailbox UID>>9    unique-ids of POP3 that messages brought from elsewhere
 //	C mailbox UID>>9    a chunk, stamped with the modseq up to which it is true
 //	E email             blob, size, thread, prefix, ENVELOPE, BODYSTRUCTURE
 //	I email             the encoded message.Index

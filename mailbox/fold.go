@@ -35,6 +35,7 @@ type chunkWrite struct {
 	box   MailboxID
 	base  uint32
 	chunk *chunk
+	next  UID // UIDNEXT when the chunk was read
 }
 
 // Fold makes a checkpoint of an account now and trims its log.
@@ -107,6 +108,9 @@ func (w *writer) writeChunks(f *folding) (done int, err error) {
 		if !there {
 			continue
 		}
+		if err := w.pruneUIDLs(c); err != nil {
+			return 0, err
+		}
 		w.key = chunkKey(w.key[:0], w.id, c.box, c.base)
 		if c.chunk == nil {
 			err = w.tx.Delete(w.key)
@@ -153,7 +157,8 @@ func (s *Store) readFolding(r kv.Reader, id AccountID) (*folding, error) {
 	}
 	st := s.resident(r, id, h)
 	for box, base := range touched {
-		if _, err := readBox(r, id, box); postino.Is(err, postino.NotFound) {
+		row, err := readBox(r, id, box)
+		if postino.Is(err, postino.NotFound) {
 			continue
 		} else if err != nil {
 			return nil, err
@@ -167,7 +172,7 @@ func (s *Store) readFolding(r kv.Reader, id AccountID) (*folding, error) {
 				return nil, err
 			}
 		}
-		f.plan(box, t)
+		f.plan(row, t)
 	}
 	return f, nil
 }
@@ -188,18 +193,18 @@ func (s *Store) resident(r kv.Reader, id AccountID, h head) *state {
 }
 
 // plan adds what must be written of a mailbox.
-func (f *folding) plan(box MailboxID, t *table) {
+func (f *folding) plan(m *boxRow, t *table) {
 	for _, base := range t.dropped {
 		_, there := slices.BinarySearchFunc(t.chunks, base, func(c *chunk, b uint32) int {
 			return int(int64(c.base) - int64(b))
 		})
 		if !there {
-			f.writes = append(f.writes, chunkWrite{box, base, nil})
+			f.writes = append(f.writes, chunkWrite{m.id, base, nil, m.status.UIDNext})
 		}
 	}
 	for _, c := range t.chunks {
 		if c.touched > f.head.folded {
-			f.writes = append(f.writes, chunkWrite{box, c.base, c})
+			f.writes = append(f.writes, chunkWrite{m.id, c.base, c, m.status.UIDNext})
 		}
 	}
 }

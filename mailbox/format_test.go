@@ -102,6 +102,10 @@ func formats() map[string]struct {
 		"summary":  {sum.append(nil), againSummary},
 		"summary1": {sum1.append(nil), againSummary},
 		"thread":   {threadEntry{5, 1_700_000_000}.append(nil), func(b []byte) ([]byte, error) { t, err := decodeThread(b); return t.append(nil), err }},
+		"uidls": {appendUIDLs(nil, []UID{513, 514}, map[UID]string{513: "a", 514: "~!"}), func(b []byte) ([]byte, error) {
+			ids, err := decodeUIDLs(b)
+			return appendUIDLs(nil, slices.Sorted(maps.Keys(ids)), ids), err
+		}},
 		"message": {msg.AppendBinary(nil), func(b []byte) ([]byte, error) {
 			m, err := DecodeMessage(b)
 			if err != nil {

@@ -18,6 +18,7 @@ const (
 	chunkVersion  = 1
 	emailVersion  = 1
 	threadVersion = 1
+	uidlVersion   = 1
 )
 
 // head is the row of an account: what every change reads and writes.

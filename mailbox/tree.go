@@ -267,7 +267,7 @@ func (a *Account) Delete(ctx context.Context, box MailboxID) error {
 		if err := w.deleteNotes(numberKey(nil, w.id, keyNote, uint64(box))); err != nil {
 			return err
 		}
-		for _, kind := range []byte{keyChunk, keyPrivate} {
+		for _, kind := range []byte{keyChunk, keyPrivate, keyUIDL} {
 			if err := w.deleteAll(kind, box); err != nil {
 				return err
 			}

@@ -46,13 +46,14 @@ func (c *devCmd) banner(w io.Writer, node *app.DevNode) {
   Submission   %-16s STARTTLS        %s with TLS
   IMAP         %-16s user = any address, password = %s
   IMAPS        %-16s
+  POP3         %-16s STLS            %s with TLS
   Storage      %s
   Internet     friend.test takes mail for anybody, read it at IMAP %s; slow.test wants it twice,
                forward.test sends it back to localhost, dead.test is down, nomail.test takes none.
                Fail on purpose: rcpt550@ rcpt451@ data550@ data451@ timeout@ drop@ friend.test
 Try: curl -sS 'imap://%s/INBOX;MAILINDEX=1' -u dev@localhost:%s
 Stop with Ctrl-C.
-`, at[app.SMTP], at[app.Submission], at[app.Submissions], at[app.IMAP], c.Password, at[app.IMAPS], storage, rest[app.IMAP], at[app.IMAP], c.Password)
+`, at[app.SMTP], at[app.Submission], at[app.Submissions], at[app.IMAP], c.Password, at[app.IMAPS], at[app.POP3], at[app.POP3S], storage, rest[app.IMAP], at[app.IMAP], c.Password)
 }
 
 // bound tells where the services of a node are.

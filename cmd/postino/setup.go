@@ -105,6 +105,8 @@ func records(domain, host string) string {
 	row("_submissions._tcp."+domain, "SRV", "0 1 465 "+host+".")
 	row("_imap._tcp."+domain, "SRV", "0 1 143 "+host+".")
 	row("_imaps._tcp."+domain, "SRV", "0 1 993 "+host+".")
+	row("_pop3._tcp."+domain, "SRV", "10 1 110 "+host+".") // a higher number than IMAP's: the second choice (RFC 6186 §3.4)
+	row("_pop3s._tcp."+domain, "SRV", "10 1 995 "+host+".")
 	b.WriteString("\n  and have the address point back: PTR of the IP addresses = " + host + ".\n")
 	return b.String()
 }
