@@ -309,7 +309,10 @@ func FuzzImapScanner(f *testing.F) {
 		header = append(header, "\r\n\r\n"...)
 		sum := summarize(header)
 		row.fromEnvelope(message.AppendEnvelope(nil, header))
-		if want := strings.ReplaceAll(sum.FromMailbox, "\x00", "?"); string(row.texts[1]) != want && len(want) < 500 && !strings.ContainsAny(sum.FromMailbox, "\x00\r") {
+		if bytes.ContainsAny(b, "\x00\r") {
+			return // an envelope cannot hold them
+		}
+		if want := sum.FromMailbox; string(row.texts[1]) != want && len(want) < 500 {
 			t.Fatalf("mailbox of %q is %q, from the envelope %q", header, want, row.texts[1])
 		}
 	})

@@ -468,6 +468,24 @@ func TestDeepThreads(t *testing.T) {
 	equal(t, "depth", depth(nodes), n/2-1)
 }
 
+// TestMissingMessages remembers only so many messages that are not there.
+func TestMissingMessages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a million message-ids")
+	}
+	all := make([]said, maxMissing/100+100)
+	for i := range all {
+		for j := range 100 {
+			all[i].refs = append(all[i].refs, fmt.Sprint(i, ".", j))
+		}
+	}
+	last := len(all) - 1
+	all[last-1].id, all[last].refs = "known", []string{"unknown", "known"}
+	nodes := thread(t, all, ThreadReferences)
+	equal(t, "messages", len(nodes), len(all))
+	equal(t, "depth of the last one", nodes[last].Depth, 1)
+}
+
 // TestForest compares with parents followed one by one.
 func TestForest(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
