@@ -42,9 +42,24 @@ var loggedInCapabilities = []string{
 	"QUOTA=RES-STORAGE",
 	"QUOTA=RES-MESSAGE",
 	"QUOTA=RES-MAILBOX",
-	"METADATA",        // 5464
-	"METADATA-SERVER", // 5464
-	"LIST-METADATA",   // 9590
+	"METADATA",              // 5464
+	"METADATA-SERVER",       // 5464
+	"LIST-METADATA",         // 9590
+	"SORT",                  // 5256
+	"SORT=DISPLAY",          // 5957
+	"ESORT",                 // 5267 §3
+	"CONTEXT=SEARCH",        // 5267 §4
+	"CONTEXT=SORT",          // 5267 §4
+	"THREAD=ORDEREDSUBJECT", // 5256
+	"THREAD=REFERENCES",     // 5256
+	"THREAD=REFS",
+	"WITHIN",      // 5032
+	"FILTERS",     // 5466
+	"MULTISEARCH", // 7377
+	"PARTIAL",     // 9394
+	"UIDBATCHES",  // 10022
+	"SAVEDATE",    // 8514
+	"OBJECTID",    // 8474
 }
 
 // capabilities prints what the server can do in this state: nothing that needs
