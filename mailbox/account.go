@@ -299,7 +299,7 @@ func (a *Account) Floor() ModSeq { return a.published.Load().head.floor }
 // Usage returns the account's quota and what is used of it; nothing of either to
 // a guest.
 func (a *Account) Usage() Usage {
-	if a.role == asGuest {
+	if !a.full() {
 		return Usage{}
 	}
 	return a.published.Load().head.usage()

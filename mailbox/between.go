@@ -97,7 +97,9 @@ func (w *writer) bring(out *writer, s *Snapshot, uids Ranges, a *Account, to Mai
 	res.UIDValidity = m.status.UIDValidity
 	rights := a.rightsOn(w.st.box(to))
 	allowed := rights.flagsFor()
-	translate := newTranslation(s.row, m)
+	source := *s.row
+	source.id = 0 // numbers of mailboxes mean nothing in another account
+	translate := newTranslation(&source, m)
 	emails := map[EmailID]Row{} // that came already
 	written := 0
 	var seen Ranges

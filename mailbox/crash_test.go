@@ -10,24 +10,45 @@ import (
 	"github.com/postino-mail/postino/vfs"
 )
 
-// digest writes down all that clients can see of the account.
+// digest writes down all that clients can see of the account, and of another one.
 func (w *world) digest(a *Account) string {
 	w.Helper()
 	var out strings.Builder
-	fmt.Fprintln(&out, a.ModSeq(), a.Usage(), a.Subscriptions())
+	w.digestOf(&out, a)
+	c := ok[*Account](w.TB)(w.Account(ctx, carol))
+	defer c.Close()
+	w.digestOf(&out, c)
+	return out.String()
+}
+
+func (w *world) digestOf(out *strings.Builder, a *Account) {
+	w.Helper()
+	fmt.Fprintln(out, a.ModSeq(), a.Usage(), a.Subscriptions())
 	for _, m := range a.Mailboxes() {
-		fmt.Fprintf(&out, "%+v\n", m)
+		fmt.Fprintf(out, "%+v\n", m)
 		s := ok[*View](w.TB)(a.Open(ctx, m.ID)).Snapshot()
 		for _, r := range s.Rows(0, s.Len()) {
-			fmt.Fprintf(&out, " %+v\n", r)
+			fmt.Fprintf(out, " %+v\n", r)
 		}
+		fmt.Fprintln(out, ok[[]ACLEntry](w.TB)(a.ACL(ctx, m.ID)), notes(ok[[]Annotation](w.TB)(a.Metadata(ctx, m.ID, nil))))
+		// What a guest sees of it; he has l there while he is asked.
+		g := ok[*Account](w.TB)(w.Account(ctx, a.id))
+		g.role, g.lens = asGuest, g.lensFor(asCarol)
+		if i, err := g.Status(m.ID); err == nil {
+			s := ok[*View](w.TB)(g.Open(ctx, m.ID)).Snapshot()
+			fmt.Fprintf(out, "guest %+v\n", i)
+			for _, r := range s.Rows(0, s.Len()) {
+				fmt.Fprintf(out, " %d %x %d", r.UID, r.Flags[0], r.ModSeq)
+			}
+		}
+		g.Close()
 	}
-	return out.String()
 }
 
 // crashSteps is a life of an account in which every operation occurs.
 func crashSteps(w *world, a *Account) []func() error {
 	var archive MailboxID
+	var other *Account // of the guest
 	add := func(box MailboxID, n int) func() error {
 		return func() error {
 			var msgs []AppendMessage
@@ -70,6 +91,35 @@ func crashSteps(w *world, a *Account) []func() error {
 		func() error { return a.Delete(ctx, archive) },
 		func() error { return a.Unsubscribe(ctx, "Junk") },
 		fold, add(inbox, 3), fold,
+		func() error {
+			return a.SetACL(ctx, inbox, Subject{Account: carol}, false, ReplaceFlags, AllRights&^RightWrite)
+		},
+		func() error {
+			g, err := w.AccountFor(ctx, acct, asCarol)
+			if err != nil {
+				return err
+			}
+			defer g.Close()
+			_, err = g.Store(ctx, inbox, StoreRequest{UIDs: All(), Flags: Seen | Deleted})
+			return err
+		},
+		func() error { return a.SetMetadata(ctx, inbox, []Annotation{{"/shared/comment", []byte("x")}}) },
+		fold,
+		func() (err error) {
+			if other, err = w.Account(ctx, carol); err == nil {
+				_, err = w.CopyBetween(ctx, other, inbox, All(), a, 2)
+			}
+			return err
+		},
+		func() error { _, err := w.MoveBetween(ctx, a, 2, All(), other, inbox); return err },
+		func() error { defer other.Close(); return nil },
+		func() error {
+			_, _, err := a.Replace(ctx, inbox, a.published.Load().box(inbox).row.status.UIDNext-1, 3, AppendMessage{Message: w.stage(letter(7)), Date: began})
+			return err
+		},
+		func() error {
+			return a.SetACL(ctx, inbox, Subject{Account: carol}, false, RemoveFlags, RightDeleted)
+		},
 	}
 }
 
@@ -104,6 +154,10 @@ func TestCrash(t *testing.T) {
 	defer w.db.Close()
 	w.foldTx = 1 // a transaction for each chunk, so that folds are cut short
 	w.update(func(tx kv.Tx) error { return w.Store.Create(tx, acct, Quota{}, began) })
+	w.createAccount(carol)
+	c := ok[*Account](t)(w.Account(ctx, carol))
+	w.append(c, inbox, 3, Flagged)
+	c.Close()
 	a := w.account()
 	defer a.Close()
 	states := []string{w.digest(a)}
@@ -139,7 +193,7 @@ func verifyPoint(t *testing.T, fs vfs.FS, states []string, acked int) {
 	if got != states[acked] && got != states[acked+1] {
 		t.Fatalf("after a crash in step %d:\n%s\nwant\n%s\nor\n%s", acked, got, states[acked], states[acked+1])
 	}
-	w.check()
+	w.checkAll(acct, carol)
 	before := ok[Info](t)(a.Status(inbox)).UIDNext
 	res := w.append(a, inbox, 1, 0)
 	equal(t, "next UID", res.UIDs.Lo, before)

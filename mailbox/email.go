@@ -252,7 +252,7 @@ type Body struct {
 // OpenBody opens the octets of an email that was read with WantRow. The caller
 // closes it. Of what a guest gives only the number counts, and that as in Emails.
 func (a *Account) OpenBody(ctx context.Context, e *Email) (*Body, error) {
-	if a.role == asGuest {
+	if !a.full() {
 		var found *Email
 		err := a.Emails(ctx, []EmailID{e.ID}, WantRow, func(_ int, e *Email) bool {
 			found = &Email{Blob: e.Blob, Prefix: slices.Clone(e.Prefix)}
@@ -275,13 +275,13 @@ func (a *Account) OpenBody(ctx context.Context, e *Email) (*Body, error) {
 
 // mayRead tells which of the emails the holder of the handle may read, nil for all.
 func (a *Account) mayRead(ids []EmailID) []bool {
-	switch a.role {
-	case asSystem, asOwner:
+	switch {
+	case a.full():
 		return nil
-	case asGuest:
-		return a.lens.readable(a.current(), ids)
+	case a.lens == nil:
+		return make([]bool, len(ids))
 	}
-	return make([]bool, len(ids))
+	return a.lens.readable(a.current(), ids)
 }
 
 // Size returns the number of octets.

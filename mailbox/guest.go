@@ -110,7 +110,11 @@ func (w *writer) forgetSeen(box MailboxID, uids Ranges) error {
 // storeAs does a Store for a guest: s is the mailbox as he sees it.
 func (w *writer) storeAs(a *Account, m *boxRow, s *Snapshot, c *Change, req *StoreRequest) (res StoreResult, err error) {
 	allowed := a.rightsOn(s).flagsFor()
-	if named := c.Added.Or(c.Removed); named.and(allowed).IsZero() && !named.IsZero() {
+	named := c.Added.Or(c.Removed)
+	if len(req.Keywords) > 0 {
+		named.set(systemFlags) // also those that the mailbox does not know
+	}
+	if named.and(allowed).IsZero() && !named.IsZero() {
 		return res, denied(m.id)
 	}
 	c.Added, c.Removed = c.Added.and(allowed), c.Removed.and(allowed)
@@ -174,6 +178,9 @@ func (w *writer) seeNew(a *Account, m *boxRow, uids Ranges) error {
 
 // subscribeAs changes the subscription of a guest, which belongs to the mailbox.
 func (a *Account) subscribeAs(ctx context.Context, name string, on bool) error {
+	if a.lens == nil {
+		return noAccount(a.id)
+	}
 	name, err := a.s.CanonicalName(name)
 	if err != nil {
 		return err

@@ -85,7 +85,7 @@ func (a *shared) unlens(l *lens) {
 func (a *Account) current() *state {
 	st := a.published.Load()
 	if a.lens == nil {
-		return st
+		return a.seen(st)
 	}
 	a.lens.mu.Lock()
 	defer a.lens.mu.Unlock()
@@ -97,8 +97,11 @@ func (a *Account) current() *state {
 
 // seen returns a state, which need not be published, as the holder sees it.
 func (a *Account) seen(st *state) *state {
-	if a.lens == nil {
+	if a.full() {
 		return st
+	}
+	if a.lens == nil {
+		return &state{head: st.head}
 	}
 	a.lens.mu.Lock()
 	defer a.lens.mu.Unlock()

@@ -189,8 +189,11 @@ func (s *Store) SharedWith(ctx context.Context, v Viewer) ([]AccountID, error) {
 // tell returns a record as the holder of the handle may see it, nil when he may
 // not.
 func (a *Account) tell(c *Change) *Change {
-	if a.role != asGuest {
+	if a.full() {
 		return c
+	}
+	if a.lens == nil {
+		return nil
 	}
 	st := a.current()
 	if c.Kind == MailboxRenamed {

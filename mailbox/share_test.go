@@ -22,6 +22,13 @@ func (w *world) guest(v Viewer) *Account {
 	return ok[*Account](w.TB)(w.AccountFor(ctx, acct, v))
 }
 
+func (w *world) createAccount(id AccountID) {
+	w.Helper()
+	if err := w.db.Update(ctx, []kv.Scope{w.Scope(id)}, func(tx kv.Tx) error { return w.Store.Create(tx, id, Quota{}, began) }); err != nil {
+		w.Fatal(err)
+	}
+}
+
 // grant gives a viewer exactly these rights on a mailbox.
 func (w *world) grant(v Viewer, box MailboxID, rights string) {
 	w.Helper()
@@ -166,9 +173,7 @@ func TestRevocation(t *testing.T) {
 func TestIndexOfShares(t *testing.T) {
 	w := newWorld(t, Options{})
 	for _, id := range []AccountID{carol, dave} {
-		if err := w.db.Update(ctx, []kv.Scope{w.Scope(id)}, func(tx kv.Tx) error { return w.Store.Create(tx, id, Quota{}, began) }); err != nil {
-			t.Fatal(err)
-		}
+		w.createAccount(id)
 	}
 	a := w.account()
 	w.grant(asCarol, inbox, "lr")

@@ -146,7 +146,7 @@ func (a *Account) Create(ctx context.Context, name string, use SpecialUse) (Info
 		if err := a.mayCreate(w.st, name); err != nil {
 			return err
 		}
-		if use != UseNone && a.role == asGuest {
+		if use != UseNone && !a.full() {
 			return postino.E(postino.Denied, "set special use of mailbox", name, nil)
 		}
 		if err := w.freeUse(use, 0); err != nil {
@@ -172,7 +172,7 @@ func (a *Account) Create(ctx context.Context, name string, use SpecialUse) (Info
 // canonical name: right k on the nearest parent that there is. Where only its
 // owner can look, everything is denied to guests alike.
 func (a *Account) mayCreate(st *state, name string) error {
-	if a.role == asSystem || a.role == asOwner {
+	if a.full() {
 		return nil
 	}
 	if s := st.byName(name); s != nil && a.may(st, s.row.id, actLookup) == nil {
@@ -307,7 +307,7 @@ func (a *Account) Rename(ctx context.Context, box MailboxID, name string) error 
 			return err
 		}
 		s := w.st.box(box)
-		if a.role == asGuest && box == inbox {
+		if !a.full() && box == inbox {
 			return denied(box)
 		}
 		if err := a.mayCreate(w.st, name); err != nil {
@@ -384,7 +384,7 @@ func (w *writer) renameInbox(a *Account, name string) error {
 // (RFC 9051 §6.3.7). Guests need l: what they subscribe to is the mailbox, whatever
 // it will be called.
 func (a *Account) Subscribe(ctx context.Context, name string) error {
-	if a.role == asGuest {
+	if !a.full() {
 		return a.subscribeAs(ctx, name, true)
 	}
 	return a.subscription(ctx, name, (*writer).subscribe)
@@ -392,7 +392,7 @@ func (a *Account) Subscribe(ctx context.Context, name string) error {
 
 // Unsubscribe takes a name off the subscriptions.
 func (a *Account) Unsubscribe(ctx context.Context, name string) error {
-	if a.role == asGuest {
+	if !a.full() {
 		return a.subscribeAs(ctx, name, false)
 	}
 	return a.subscription(ctx, name, (*writer).unsubscribe)

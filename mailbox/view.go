@@ -19,7 +19,7 @@ type View struct {
 // Open opens a mailbox; NotFound when there is none. Right r. The view is good
 // until the account is closed.
 func (a *Account) Open(ctx context.Context, box MailboxID) (*View, error) {
-	if a.role == asGuest { // who may not read does not wait for columns either
+	if !a.full() { // who may not read does not wait for columns either
 		if err := a.refresh(ctx); err != nil {
 			return nil, err
 		}
