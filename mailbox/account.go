@@ -208,14 +208,23 @@ func call(fns []func()) {
 }
 
 // update runs fn in one transaction on the account and publishes what it made.
-// The columns of the needed mailboxes are in w.st. The state it returns is the
-// one right after the transaction.
-func (a *shared) update(ctx context.Context, need []MailboxID, fn func(w *writer) error) (*state, error) {
+// The columns of the needed mailboxes are in w.st, as far as the holder of the
+// handle may read them: one that is hidden from him costs no more than one that
+// does not exist. The state it returns is the one right after the transaction.
+func (a *Account) update(ctx context.Context, need []MailboxID, fn func(w *writer) error) (*state, error) {
 	var w *writer
 	var next *state
 	err := a.s.db.Update(ctx, []kv.Scope{a.s.Scope(a.id)}, func(tx kv.Tx) (err error) {
-		if w, err = a.writer(tx, need...); err != nil {
+		if w, err = a.writer(tx); err != nil {
 			return err
+		}
+		for _, box := range need {
+			if a.may(w.st, box, actRead) != nil {
+				continue // fn will say so
+			}
+			if w.st, err = load(tx, a.id, w.st, box); err != nil {
+				return err
+			}
 		}
 		if err = fn(w); err != nil {
 			return err
@@ -233,8 +242,8 @@ func (a *shared) update(ctx context.Context, need []MailboxID, fn func(w *writer
 }
 
 // writer begins a change of the account in tx.
-func (a *shared) writer(tx kv.Tx, need ...MailboxID) (*writer, error) {
-	st, err := advance(tx, a.id, a.newest(), need...)
+func (a *shared) writer(tx kv.Tx) (*writer, error) {
+	st, err := advance(tx, a.id, a.newest())
 	if err != nil {
 		return nil, err
 	}

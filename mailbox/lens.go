@@ -40,6 +40,12 @@ func (s *Store) AccountFor(ctx context.Context, owner AccountID, v Viewer) (*Acc
 	if v.Account == 0 {
 		return nil, noAccount(owner)
 	}
+	if v.Account != owner {
+		// An account that shares nothing with him costs no more than none.
+		if shares, err := s.shares(ctx, owner, v); !shares || err != nil {
+			return nil, cmp.Or(err, noAccount(owner))
+		}
+	}
 	a, err := s.Account(ctx, owner)
 	if err != nil {
 		return nil, err

@@ -161,10 +161,7 @@ func (s *Store) SharedWith(ctx context.Context, v Viewer) ([]AccountID, error) {
 	var owners []AccountID
 	err := s.db.View(ctx, nil, func(r kv.Reader) error {
 		owners = owners[:0]
-		for _, sub := range []Subject{{Account: v.Account}, {Domain: v.Domain}} {
-			if sub == (Subject{}) {
-				continue
-			}
+		for _, sub := range v.subjects() {
 			prefix := subjectKey(nil, sub)
 			for next := prefix; next != nil; {
 				rng := kv.Range{Start: next, End: kv.PrefixEnd(prefix), Limit: 1}
@@ -184,6 +181,33 @@ func (s *Store) SharedWith(ctx context.Context, v Viewer) ([]AccountID, error) {
 	slices.Sort(owners)
 	owners = slices.DeleteFunc(slices.Compact(owners), func(id AccountID) bool { return id == v.Account })
 	return owners, err
+}
+
+// shares tells whether the index says that an account shares something with a viewer.
+func (s *Store) shares(ctx context.Context, owner AccountID, v Viewer) (found bool, err error) {
+	err = s.db.View(ctx, []kv.Scope{s.Scope(owner)}, func(r kv.Reader) error {
+		found = false
+		for _, sub := range v.subjects() {
+			rng := kv.Prefix(binary.BigEndian.AppendUint64(subjectKey(nil, sub), uint64(owner)))
+			rng.Limit = 1
+			if err := r.Scan(rng, func(_, _ []byte) bool { found = true; return false }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// subjects returns the subjects that mean v.
+func (v Viewer) subjects() (list []Subject) {
+	if v.Account != 0 {
+		list = append(list, Subject{Account: v.Account})
+	}
+	if v.Domain != "" {
+		list = append(list, Subject{Domain: v.Domain})
+	}
+	return list
 }
 
 // tell returns a record as the holder of the handle may see it, nil when he may
