@@ -36,6 +36,8 @@ type StoreOptions struct {
 	Argon2 directory.Argon2
 	// Legacy are the elder SASL mechanisms that are offered.
 	Legacy []string
+	// NoChannelBinding leaves the -PLUS mechanisms out.
+	NoChannelBinding bool
 	// Certificates are those that the listeners may have shown; nil: none.
 	Certificates func() []*x509.Certificate
 	// Hostname is the name of this node.
@@ -80,7 +82,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 	s.Mailboxes = mailbox.New(db, s.Blobs, mailbox.Options{Logger: o.Logger})
 	s.Directory = directory.New(db, directory.Options{
 		Logger: o.Logger, Metrics: o.Metrics, Accounts: s.accountHooks(), AcceptAny: o.AnyUser, Argon2: o.Argon2,
-		Legacy: o.Legacy, Realm: o.Hostname, Certificates: o.Certificates,
+		Legacy: o.Legacy, NoChannelBinding: o.NoChannelBinding, Realm: o.Hostname, Certificates: o.Certificates,
 	})
 	s.Stories = story.New(db, story.Options{Logger: o.Logger, IDs: s.IDs})
 	local := deliver.New(deliver.Options{

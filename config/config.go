@@ -73,7 +73,8 @@ type TLS struct {
 
 // Auth is how users log in.
 type Auth struct {
-	Legacy []string // of "cram-md5" and "digest-md5"
+	Legacy         []string // of "cram-md5" and "digest-md5"
+	ChannelBinding bool     // offer the -PLUS forms of SCRAM
 }
 
 // Log is what is logged and how: "debug", "info", "warn" or "error"; "text" or

@@ -63,6 +63,7 @@ kind = "metrics"
 
 [auth]
 legacy = "CRAM-MD5"
+channel_binding = false
 
 [tls]
 cert = "cert.pem"

@@ -80,6 +80,10 @@ var keys = []key{
 		doc:   "Elder mechanisms that are offered too. For them the server keeps what is as good\nas the password for whoever reads its disk. Made when a password is set or used.",
 		field: func(t target) any { return &t.Auth.Legacy }},
 
+	{table: "auth", name: "channel_binding", def: "true",
+		doc:   "Offers SCRAM bound to the TLS connection (-PLUS), which nobody in the middle can\npass on. A few programs choose it and cannot do it: see docs/authentication.md.",
+		field: func(t target) any { return &t.Auth.ChannelBinding }},
+
 	{table: "log", name: "level", def: "info", doc: "debug, info, warn or error.",
 		choices: []string{"debug", "info", "warn", "error"}, field: func(t target) any { return &t.Log.Level }},
 	{table: "log", name: "format", def: "text", doc: "text or json.",

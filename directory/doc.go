@@ -14,7 +14,9 @@
 //     such user", are cached.
 //  4. [Directory.Authenticate] finds the account of a user name, then tries
 //     app passwords (one SHA-256), verdicts of the last five minutes (one
-//     HMAC) and at last the password's argon2id hash.
+//     HMAC) and at last the password's argon2id hash. [Directory.SASL] binds all
+//     mechanisms to a connection. Every login is one attempt: admitted, verified
+//     in its own way, counted.
 //  5. A user who submits is asked for his right to the reverse-path
 //     ([Directory.MaySendAs]) and for the number of recipients
 //     ([Directory.TakeSend]); the counts live in memory and are written behind.
@@ -35,7 +37,10 @@
 //     delegate he is, unless it is a list that says that its members may.
 //   - The passwords of routes are in no list, log or reply.
 //   - Unknown user, disabled user and wrong password are one answer, in text
-//     and in time.
+//     and in time; every name has a SCRAM salt, the same for ever.
+//   - Nobody acts for another, and is told no more about one who exists.
+//   - The keys of SCRAM are of the password that the hash is of. What CRAM-MD5 and
+//     DIGEST-MD5 need is kept only while they are offered.
 //
 // Limits: aliases lead over at most 10 steps to at most 1,000 mailboxes and
 // addresses; 64 app passwords for a user; passwords up to 1 KiB; caches and
@@ -48,5 +53,6 @@
 // §3.9 (aliases and lists); RFC 2033 §5 (ports of LMTP); RFC 2142 and RFC 7293 §5
 // (roles, changes of hands); RFC 6409 §6.1 (who may send as whom); RFC 5233
 // (sub-addresses); RFC 5890 (A-labels); RFC 8265 §3.3 (user names), §4.2
-// (passwords); RFC 9106 (argon2id); the PHC string format.
+// (passwords); RFC 5802 §3 (SCRAM keys); RFC 5280 §4.2.1.6 (addresses in client
+// certificates); RFC 9106 (argon2id); the PHC string format.
 package directory

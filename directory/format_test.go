@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/sasl"
 )
 
 var keepSample = flag.Bool("keep", false, "write testdata/store-v3.txt anew")
@@ -60,6 +61,23 @@ func TestStoredFormat(t *testing.T) {
 		}
 		if n := addUser(t, d, NewUser{Address: addr("new@example.org")}); n.ID != 3 {
 			t.Errorf("%s: the next id is %d", file, n.ID)
+		}
+	}
+	// What version 3 has is there, and comes to the others with the first login (AU1).
+	for _, file := range []string{"testdata/store-v1.txt", "testdata/store-v2.txt", "testdata/store-v3.txt"} {
+		d := readStore(t, file)
+		try := func() error {
+			_, err := over(d, "SCRAM-SHA-256", saslPeer{from: netip.MustParseAddr("127.0.0.1"), ClientOptions: sasl.ClientOptions{User: "ana@example.org", Password: "correct horse"}})
+			return err
+		}
+		d.guard = newGuard(quick)
+		if err := try(); (err == nil) != (file == "testdata/store-v3.txt") {
+			t.Errorf("%s: SCRAM: %v", file, err)
+		}
+		_, err := d.Authenticate(ctx, Credentials{User: "ana@example.org", Password: "correct horse"})
+		ok(t, err)
+		if err := try(); err != nil {
+			t.Errorf("%s: SCRAM after a login: %v", file, err)
 		}
 	}
 	d := readStore(t, "testdata/store-v2.txt")

@@ -52,7 +52,9 @@ func (d *Directory) SASL(p Peer, done func(name string, u User, err error) error
 	if p.TLS != nil && d.opts.Certificates != nil {
 		shown = d.opts.Certificates()
 	}
-	a.Bindings = sasl.ServerBindings(p.TLS, shown)
+	if !d.opts.NoChannelBinding {
+		a.Bindings = sasl.ServerBindings(p.TLS, shown)
+	}
 	if d.opts.AcceptAny != nil {
 		return a
 	}

@@ -300,6 +300,27 @@ func TestFailuresOfEveryMechanism(t *testing.T) { // AU3
 	}
 }
 
+// Good and bad logins by all mechanisms at once disturb none of each other.
+func TestMixedLogins(t *testing.T) {
+	d, good := mechanismWorld(t, quick)
+	d.guard = newGuard(FailureLimits{MinDelay: 1, MaxDelay: 1, PerNetwork: 1 << 20, PerAccount: 1 << 20})
+	var wg sync.WaitGroup
+	for i := range 2 * len(mechanisms) {
+		m, p := mechanisms[i/2], good(mechanisms[i/2])
+		if i%2 == 1 {
+			p = spoil(m, p, i)
+		}
+		wg.Go(func() {
+			for range 3 {
+				if u, err := over(d, m, p); (err == nil) != (i%2 == 0) || (u.ID == 1) != (err == nil) || err != nil && !errors.Is(err, ErrCredentials) {
+					t.Errorf("%s: %v, %v", m, u, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // Tries that were begun before a block are no way around it.
 func TestBlockBetweenMessages(t *testing.T) { // AU3
 	d, good := mechanismWorld(t, FailureLimits{MinDelay: 1, MaxDelay: 1, PerNetwork: 2})
@@ -505,6 +526,26 @@ func TestClientCertificates(t *testing.T) { // AU5
 		if u.Address.String() != c.want && !(c.want == "" && u.ID == 0) || (err == nil) != (c.want != "") || err != nil && !errors.Is(err, ErrCredentials) {
 			t.Errorf("%s: %v, %v", c.what, u.Address, err)
 		}
+	}
+}
+
+// Without channel binding a client that could do it is no downgrade.
+func TestNoChannelBinding(t *testing.T) {
+	d, _ := open(t, Options{Failures: quick, NoChannelBinding: true})
+	client, server := connection(t, nil, nil)
+	offered := d.SASL(Peer{Service: ServiceIMAP, Remote: stranger, TLS: server}, nil).Mechanisms()
+	if !slices.Equal(offered, []string{"SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"}) {
+		t.Errorf("offered %v", offered)
+	}
+	c := sasl.ChooseClient(strings.Join(offered, " "), sasl.ClientOptions{User: "ana", Password: "correct horse", TLS: client})
+	if first, err := c.Start(); err != nil || !strings.HasPrefix(string(first), "y,,") {
+		t.Errorf("the client says %q, %v", first, err)
+	}
+	a := d.SASL(Peer{Service: ServiceIMAP, Remote: stranger, TLS: server}, nil)
+	s, err := a.Start(c.Mechanism())
+	ok(t, err)
+	if _, _, err := s.Next(t.Context(), []byte("y,,n=ana,r=abc")); err != nil {
+		t.Error(err)
 	}
 }
 

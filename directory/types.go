@@ -207,6 +207,9 @@ type Options struct {
 	// Realm is the host name in challenges of Legacy; with another one the secrets
 	// of DIGEST-MD5 are made anew at the next login with the password.
 	Realm string
+	// NoChannelBinding leaves the -PLUS mechanisms out, for clients that choose
+	// them and then cannot do them.
+	NoChannelBinding bool
 	// Certificates are those that our listeners may have shown, for channel
 	// binding; nil: not known.
 	Certificates func() []*x509.Certificate

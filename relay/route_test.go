@@ -108,6 +108,7 @@ func TestAuth(t *testing.T) {
 		{"in clear", &server{offers: offers}, directory.TLSNone, queue.Deferred, "4.7.5 "},
 		{"wrong password", &server{cert: cert, offers: offers, replies: map[string]string{"auth": "535 5.7.8 no"}}, directory.TLSVerified, queue.Deferred, "535 5.7.8 no"},
 		{"no mechanism", &server{cert: cert, offers: []string{"AUTH X-STRANGE"}}, directory.TLSVerified, queue.Deferred, "4.7.4 "},
+		{"accepts without proof", &server{cert: cert, offers: []string{"AUTH PLAIN SCRAM-SHA-256"}}, directory.TLSVerified, queue.Deferred, "4."},
 		{"no AUTH", &server{cert: cert}, directory.TLSVerified, queue.Deferred, "4.7.4 "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -120,6 +121,9 @@ func TestAuth(t *testing.T) {
 				said := strings.Join(tc.server.auths, " ")
 				plain := "PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00me\x00sesame"))
 				if tc.result == queue.Relayed && said != plain {
+					t.Errorf("AUTH %q", said)
+				}
+				if tc.name == "accepts without proof" && (!strings.HasPrefix(said, "SCRAM-SHA-256 ") || strings.Contains(said, plain)) {
 					t.Errorf("AUTH %q", said)
 				}
 				if strings.HasPrefix(tc.reply, "4.7") && said != "" {

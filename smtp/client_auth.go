@@ -13,7 +13,8 @@ const authCommand = 512
 // Auth authenticates (RFC 4954 §4). When the server refuses, the error is a
 // [*ClientError] with its reply and the connection stays usable. A mechanism
 // that gives the password away is refused in clear before anything is sent,
-// unless AuthInsecure.
+// unless AuthInsecure. A server that says yes and has not proved itself, where
+// the mechanism wants that, ends the connection.
 func (c *Client) Auth(ctx context.Context, m sasl.Client) error {
 	switch {
 	case !c.offers.auth:

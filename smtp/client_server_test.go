@@ -213,6 +213,13 @@ func TestClientAuth(t *testing.T) {
 			}
 		})
 	}
+	// A server that says yes without having proved that it knows the password too.
+	liar := &stub{caps: "AUTH SCRAM-SHA-256", say: map[string]string{"AUTH": "235 2.7.0 ok\r\n"}}
+	lied, end := liar.connect(t, ClientOptions{AuthInsecure: true})
+	defer end()
+	if err := lied.Auth(context.Background(), sasl.ChooseClient("SCRAM-SHA-256", sasl.ClientOptions{User: "tim", Password: "secret"})); err == nil || lied.authed || lied.Usable() {
+		t.Errorf("a server without proof is believed: %v", err)
+	}
 	s := &stub{caps: "AUTH PLAIN"}
 	c, done := s.connect(t, ClientOptions{AuthInsecure: true})
 	defer done()
