@@ -85,7 +85,7 @@ func (c *conn) appended(data *AppendData, replaced bool) {
 	}
 	c.out.str("* OK [")
 	print(&c.out)
-	c.out.str("] Replacement message ready\r\n")
+	c.out.codeEnd("Replacement message ready")
 }
 
 // tryCreate answers for a destination that does not exist (RFC 9051 §7.1).

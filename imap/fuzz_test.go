@@ -93,6 +93,12 @@ func FuzzSessionAfterLogin(f *testing.F) {
 		"a ESEARCH IN (mailboxes (Work INBOX) subtree-one A personal) RETURN (MIN PARTIAL 1:5) UNSEEN\r\nb ESEARCH ALL\r\n",
 		"a UIDBATCHES 500 1:2\r\nb UIDBATCHES 1000\r\nc UID FETCH 1:* FLAGS (PARTIAL -1:-2 CHANGEDSINCE 1)\r\n",
 		"a SEARCH CHARSET ISO-8859-1 SUBJECT {1+}\r\n\xe9 KEYWORD x\r\n",
+		"a APPEND Work (\\Draft) CATENATE (URL \"/INBOX/;UID=1/;SECTION=HEADER\" TEXT {3+}\r\nabc URL {14+}\r\n/INBOX/;UID=1\r) ~{2+}\r\nde\r\n",
+		"a REPLACE 1 Work {3+}\r\nabc\r\nb UID REPLACE 2 INBOX CATENATE (TEXT {1+}\r\nx)\r\nc ENABLE UTF8=ACCEPT\r\nd APPEND INBOX UTF8 (~{2+}\r\n\xc3\xa9)\r\n",
+		"a SETACL Work \"-x y\" +lrcd\r\nb GETACL Work\r\nc LISTRIGHTS Work x\r\nd MYRIGHTS Work\r\ne DELETEACL Work \"-x y\"\r\nf LIST \"\" * RETURN (MYRIGHTS STATUS (MAILBOXID APPENDLIMIT DELETED-STORAGE))\r\n",
+		"a SETQUOTA \"\" (STORAGE 5 X-Y 7)\r\nb GETQUOTAROOT INBOX\r\nc GETQUOTA {0+}\r\n\r\n",
+		"a SETMETADATA INBOX (/shared/comment ~{2+}\r\n\x00a /private/vendor/a/b \"c\" /private/x NIL)\r\nb GETMETADATA (MAXSIZE 1 DEPTH infinity) INBOX (/shared /private)\r\nc GETMETADATA \"\" (DEPTH 1) /private/x\r\nd LIST \"\" % RETURN (METADATA (/shared/comment))\r\n",
+		"a FETCH 1:* (PREVIEW (LAZY) SAVEDATE EMAILID THREADID)\r\nb FETCH 1 PREVIEW (LAZY) (CHANGEDSINCE 1)\r\n",
 		"a IDLE\r\nDONE\r\nb NAMESPACE\r\nc CHECK\r\nd UNSELECT\r\n",
 		"a ENABLE QRESYNC UTF8=ACCEPT\r\nb SELECT INBOX (QRESYNC (101 1 1:3 (1:2 1:2)))\r\nc UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)\r\nd EXPUNGE\r\n",
 		"a ENABLE UIDONLY\r\nb UID FETCH 1:* BODY[]\r\nc UID STORE 2 +FLAGS \\Seen\r\nd UID SEARCH 1\r\ne EXPUNGE\r\n",
@@ -102,6 +108,7 @@ func FuzzSessionAfterLogin(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in string) {
 		store := newMemStore("Work", "Caf\u00e9", "A/B").withFilters()
 		store.subs["Gone/x"] = true
+		store.objects = true
 		store.put("INBOX", mail1, Seen)
 		store.put("INBOX", mail1, Deleted, "$Forwarded")
 		store.put("INBOX", "no header\r\n\r\n\x00\xff", 0)

@@ -1,8 +1,10 @@
 package imap
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -415,4 +417,95 @@ func TestAppendUTF8(t *testing.T) {
 			}
 		}
 	}
+}
+
+// bigSession has one endless message, and counts what is appended.
+type bigSession struct {
+	*memSession
+	size, got int64
+}
+
+func (s *bigSession) OpenURL(context.Context, *URL) (*URLData, error) {
+	return &URLData{Size: s.size, ReaderAt: s, Close: func() error { return nil }}, nil
+}
+
+func (s *bigSession) ReadAt(p []byte, off int64) (int, error) {
+	n := min(int64(len(p)), s.size-off)
+	clear(p[:n])
+	if n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}
+
+func (s *bigSession) Append(context.Context, AppendRequest) (Appender, error) { return s, nil }
+func (s *bigSession) Message(context.Context, AppendMessage) (io.Writer, error) {
+	return s, nil
+}
+func (s *bigSession) Write(p []byte) (int, error) { s.got += int64(len(p)); return len(p), nil }
+func (s *bigSession) Commit(context.Context) (*AppendData, error) {
+	return &AppendData{}, nil
+}
+func (s *bigSession) Abort() {}
+
+// TestCatenateMemory: parts are never held in memory (IM2).
+func TestCatenateMemory(t *testing.T) {
+	sess := &bigSession{memSession: &memSession{store: newMemStore()}, size: 24 << 20}
+	srv := NewServer(Options{AllowClear: true, NewSession: func(context.Context, *ConnInfo) (Session, error) { return sess, nil }})
+	text := strings.Repeat("x", 1<<20)
+	r := &recorder{sink: sink{in: strings.NewReader("l LOGIN ann secret\r\n" +
+		"a APPEND INBOX CATENATE (URL /x/;UID=1 TEXT " + literal(text) + " URL /x/;UID=2)\r\n")}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	srv.ServeConn(r)
+	runtime.ReadMemStats(&after)
+	if !strings.Contains(r.out.String(), "a OK ") || sess.got != 2*sess.size+1<<20 {
+		t.Errorf("%d octets, %q", sess.got, r.out.String())
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 2<<20 {
+		t.Errorf("IM2: %d octets of memory for a message of %d", n, sess.got)
+	}
+}
+
+// TestNamespaceRoots: several namespaces (RFC 2342 §5), whose roots nobody can
+// select, and mailboxes elsewhere.
+func TestNamespaceRoots(t *testing.T) {
+	store := newMemStore()
+	store.add("Other Users", AttrNoSelect)
+	store.add("Other Users/bob@example.org/Caf\u00e9", AttrRemote|UseSent)
+	_, connect := start(t, store, func(o *Options) {
+		o.NewSession = func(ctx context.Context, c *ConnInfo) (Session, error) {
+			s, err := store.session(ctx, c)
+			return rooted{s}, err
+		}
+	})
+	c := login(t, connect)
+	c.play(`
+		C: a NAMESPACE
+		S: * NAMESPACE (("" "/")) (("Other Users/" "/")) (("Shared/" "/")("&ZeVnLIqe-/" "/"))
+		S: a OK NAMESPACE completed
+		C: b LIST "" "Other*" RETURN (STATUS (MESSAGES) MYRIGHTS)
+		S: * LIST (\Noselect \HasChildren) "/" "Other Users"
+		S: * LIST (\Remote \Sent \HasNoChildren) "/" "Other Users/bob@example.org/Caf&AOk-"
+		S: * STATUS "Other Users/bob@example.org/Caf&AOk-" (MESSAGES 0)
+		S: * MYRIGHTS "Other Users/bob@example.org/Caf&AOk-" lrswipkxteacd
+		S: b OK LIST completed
+		C: c LIST (REMOTE SPECIAL-USE) "Other Users/" (% "*Caf*")
+		S: * LIST (\Remote \Sent \HasNoChildren) "/" "Other Users/bob@example.org/Caf&AOk-"
+		S: c OK LIST completed
+		C: d LIST (SPECIAL-USE RECURSIVEMATCH) "" % RETURN (MYRIGHTS)
+		S: * LIST (\Noselect \HasChildren) "/" "Other Users" ("CHILDINFO" ("SPECIAL-USE"))
+		S: d OK LIST completed
+		C: e ENABLE IMAP4rev2
+		S: * ENABLED IMAP4rev2
+		S: e OK ENABLE completed
+		C: f LIST "" "Other Users/%"
+		S: * LIST (\NonExistent \HasChildren) "/" "Other Users/bob@example.org"
+		S: f OK LIST completed`)
+}
+
+type rooted struct{ Session }
+
+func (rooted) Namespaces(context.Context) (*Namespaces, error) {
+	return &Namespaces{Personal: []Namespace{{}}, Other: []Namespace{{"Other Users/"}}, Shared: []Namespace{{"Shared/"}, {"\u65e5\u672c\u8a9e/"}}}, nil
 }

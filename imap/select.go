@@ -84,7 +84,8 @@ func (c *conn) printSelect(d *SelectData) {
 	if d.MailboxID != "" { // RFC 8474 §4.2
 		o.str("* OK [MAILBOXID (")
 		o.str(d.MailboxID)
-		o.str(")] Mailbox id\r\n")
+		o.str(")")
+		o.codeEnd("Mailbox id")
 	}
 	if o.rev2 {
 		o.str("* LIST ")
