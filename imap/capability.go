@@ -33,6 +33,8 @@ var loggedInCapabilities = []string{
 	"CATENATE",           // 4469
 	"URL-PARTIAL",        // 5550
 	"PREVIEW",            // 8970
+	"SAVEDATE",           // 8514
+	"OBJECTID",           // 8474
 	"REPLACE",            // 8508
 	"ACL",                // 4314
 	"RIGHTS=kxte",        // 4314

@@ -293,3 +293,32 @@ func TestWithin(t *testing.T) {
 		}
 	}
 }
+
+// TestSearchObjects: SEARCH by what SAVEDATE and OBJECTID show (RFC 8514 §4.3, RFC 8474 §6).
+func TestSearchObjects(t *testing.T) {
+	c := newWorld(t, imap.Limits{}, "ann").login("ann")
+	c.append("INBOX", letter)
+	c.append("INBOX", "Subject: other\r\n\r\nx")
+	c.ok("SELECT INBOX")
+	ids := regexp.MustCompile(`EMAILID \(([^)]+)\) THREADID \(([^)]+)\)`).FindStringSubmatch(c.ok("FETCH 2 (EMAILID THREADID)"))
+	if ids == nil {
+		t.Fatal("no ids")
+	}
+	for key, want := range map[string]string{
+		"EMAILID " + ids[1]:      " 2",
+		"THREADID " + ids[2]:     " 2",
+		"EMAILID " + ids[2]:      "",
+		"THREADID x":             "",
+		"SAVEDSINCE 1-Jan-2020":  " 1 2",
+		"SAVEDBEFORE 1-Jan-2020": "",
+		"NOT SAVEDON 1-Jan-2020": " 1 2",
+		"SAVEDATESUPPORTED":      " 1 2",
+	} {
+		if got := c.ok("SEARCH %s", key); got != "* SEARCH"+want+"\n" {
+			t.Errorf("%s: %q", key, got)
+		}
+	}
+	if got := c.ok("CAPABILITY"); !strings.Contains(got, " SAVEDATE OBJECTID ") {
+		t.Error(got)
+	}
+}
