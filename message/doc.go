@@ -14,7 +14,7 @@
 //     and the [Summary] that threads, sorting and searching need.
 //  3. A reader decodes the index ([DecodeIndex]), finds the octets of a section
 //     ([Index.Section]) and sends them as they are, or decodes them lazily:
-//     [NewDecoder], [UTF8Reader], [HTMLText], [DecodeHeader], [Index.Texts].
+//     [NewDecoder], [UTF8Reader], [HTMLText], [DecodeHeader], [Index.Texts], [Index.Preview].
 //  4. Messages of our own are written by a [Builder].
 //
 // Invariants:
@@ -42,5 +42,5 @@
 // Standards: RFC 5322 with the obsolete forms of §4, RFC 2045–2047, 2049, 2183,
 // 2231, 3282, 6532, 6854; RFC 9051 §6.4.5, §7.5.2 and RFC 3501 §7.4.2 (IMAP
 // notation), RFC 3516 (BINARY), RFC 5256 §2 (base subject, sent date), RFC 5051
-// (comparison), RFC 2152 (UTF-7).
+// (comparison), RFC 2152 (UTF-7), RFC 8970 §3.3 (previews).
 package message
