@@ -743,3 +743,52 @@ func expand(t *rapid.T, set string) (nums []uint32) {
 	}
 	return nums
 }
+
+// TestContextsVanished: with QRESYNC every VANISHED comes before numbers that count
+// on it (RFC 7162 §3.2.10.2).
+func TestContextsVanished(t *testing.T) {
+	_, c, _ := finding(t)
+	c.do("ENABLE QRESYNC")
+	c.play(`
+		C: a SEARCH RETURN (UPDATE ALL) UNSEEN
+		S: * ESEARCH (TAG "a") ALL 1:5
+		S: a OK SEARCH completed
+		C: b UID STORE 2,4 +FLAGS.SILENT \Deleted
+		S~ .*
+		S~ .*
+		S~ b OK .*
+		C: c EXPUNGE
+		S: * ESEARCH (TAG "a") REMOVEFROM (0 2)
+		S: * VANISHED 2
+		S: * ESEARCH (TAG "a") REMOVEFROM (0 3)
+		S: * VANISHED 4
+		S~ c OK .*
+		C: d SEARCH ALL
+		S: * SEARCH 1 2 3
+		S: d OK SEARCH completed`)
+}
+
+// TestUIDOnlySearches: RFC 9586 §3: searches by UID work, others are refused.
+func TestUIDOnlySearches(t *testing.T) {
+	_, c, _ := finding(t)
+	c.do("ENABLE UIDONLY")
+	c.play(`
+		C: a UID SORT RETURN (UPDATE ALL) (SUBJECT) UTF-8 1
+		S~ a BAD \[UIDREQUIRED\] .*
+		C: b SORT (SUBJECT) UTF-8 ALL
+		S~ b BAD \[UIDREQUIRED\] .*
+		C: c THREAD REFS UTF-8 ALL
+		S~ c BAD \[UIDREQUIRED\] .*
+		C: d UID SORT RETURN (UPDATE ALL) (SUBJECT) UTF-8 UNSEEN
+		S: * ESEARCH (TAG "d") UID ALL 4:5,2:3,1
+		S: d OK UID SORT completed
+		C: e UID STORE 2 +FLAGS (\Seen)
+		S: * 2 UIDFETCH (FLAGS (\Seen))
+		S: * ESEARCH (TAG "d") UID REMOVEFROM (3 2)
+		S: e OK UID STORE completed
+		C: f UIDBATCHES 500
+		S: * UIDBATCHES (TAG "f") 5:1
+		S: f OK UIDBATCHES completed
+		C: g ESEARCH 1:2
+		S~ g BAD \[UIDREQUIRED\] .*`)
+}
