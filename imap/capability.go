@@ -60,8 +60,6 @@ var loggedInCapabilities = []string{
 	"MULTISEARCH", // 7377
 	"PARTIAL",     // 9394
 	"UIDBATCHES",  // 10022
-	"SAVEDATE",    // 8514
-	"OBJECTID",    // 8474
 }
 
 // capabilities prints what the server can do in this state: nothing that needs
