@@ -1,5 +1,7 @@
 package imap
 
+import "github.com/postino-mail/postino"
+
 // selectMailbox is SELECT (RFC 9051 §6.3.2).
 func (c *conn) selectMailbox() error { return c.open(false) }
 
@@ -119,7 +121,8 @@ func (c *conn) close() error {
 		return err
 	}
 	if !c.readOnly {
-		if _, err := c.sess.Expunge(c.ctx, nil); err != nil {
+		// Who may not expunge closes without it (RFC 4314 §4).
+		if _, err := c.sess.Expunge(c.ctx, nil); err != nil && !postino.Is(err, postino.Denied) {
 			return err
 		}
 	}

@@ -9,12 +9,8 @@ import (
 	"github.com/postino-mail/postino/mailbox"
 )
 
-// Identifiers that are no address (RFC 4314 §2): all users of the owner's domain,
-// and the owner.
-const (
-	anyone = "anyone"
-	owner  = "owner"
-)
+// owner is the identifier of who owns a mailbox.
+const owner = "owner"
 
 var (
 	errIdentifier = &imap.Error{Code: "CANNOT", Text: "No user of this name here"}
@@ -28,32 +24,21 @@ func (s *session) ownerOf(ctx context.Context, acct *mailbox.Account) (postino.A
 }
 
 // subject finds whom an identifier means in the mailboxes of an account; isOwner
-// tells that it is their owner, who is in no list. A name without domain is of the
-// owner's.
+// tells that it is their owner, who is in no list.
 func (s *session) subject(ctx context.Context, acct *mailbox.Account, id string) (who mailbox.Subject, negative, isOwner bool, err error) {
 	own, err := s.ownerOf(ctx, acct)
 	if err != nil {
 		return who, false, false, err
 	}
 	id, negative = strings.CutPrefix(id, "-")
-	switch strings.ToLower(id) {
-	case anyone:
-		return mailbox.Subject{Domain: own.Domain}, negative, false, nil
-	case owner:
+	if strings.EqualFold(id, owner) {
 		return who, negative, true, nil
 	}
-	if !strings.Contains(id, "@") {
-		id += "@" + own.Domain
-	}
-	addr, err := postino.ParseAddress(id)
-	if err != nil {
-		return who, false, false, errIdentifier
-	}
-	u, err := s.desk.opts.Directory.User(ctx, addr)
+	account, domain, err := s.desk.opts.Directory.ACLSubject(ctx, own.Domain, id)
 	if postino.Is(err, postino.NotFound) {
 		err = errIdentifier
 	}
-	who.Account = mailbox.AccountID(u.ID)
+	who = mailbox.Subject{Account: mailbox.AccountID(account), Domain: domain}
 	return who, negative, err == nil && who.Account == acct.ID(), err
 }
 
@@ -74,16 +59,12 @@ func (s *session) ACL(ctx context.Context, name string) ([]imap.ACLEntry, error)
 	}
 	out := []imap.ACLEntry{{Identifier: own.String(), Rights: imap.Rights(mailbox.AllRights.String())}}
 	for _, e := range entries {
-		id := anyone
-		if e.Subject.Account != 0 {
-			u, err := s.desk.opts.Directory.UserByID(ctx, uint64(e.Subject.Account))
-			if postino.Is(err, postino.NotFound) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			id = u.Address.String()
+		id, err := s.desk.opts.Directory.ACLName(ctx, own.Domain, uint64(e.Subject.Account), e.Subject.Domain)
+		if postino.Is(err, postino.NotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		if e.Negative {
 			id = "-" + id

@@ -14,11 +14,11 @@ import (
 
 // Append begins an APPEND; the mailbox must exist before octets are asked for.
 func (s *session) Append(ctx context.Context, req imap.AppendRequest) (imap.Appender, error) {
-	box, err := s.acct.Mailbox(req.Mailbox)
+	p, box, err := s.find(ctx, req.Mailbox)
 	if err != nil {
 		return nil, err
 	}
-	a := &appender{s: s, box: box.ID, now: time.Now()}
+	a := &appender{s: s, acct: p.acct, box: box.ID, now: time.Now()}
 	if req.Replace != nil {
 		err = a.replaces(*req.Replace)
 	}
@@ -46,6 +46,7 @@ var errNoMessage = &imap.Error{Code: "NONEXISTENT", Text: "No such message"}
 // While a message arrives the one before is hashed and rendered by a worker.
 type appender struct {
 	s     *session
+	acct  *mailbox.Account
 	box   mailbox.MailboxID
 	now   time.Time
 	total int64
@@ -76,7 +77,7 @@ const queued = 64
 // fit the quota is refused before it is sent.
 func (a *appender) Message(ctx context.Context, m imap.AppendMessage) (io.Writer, error) {
 	a.total += max(m.Size, 0)
-	use := a.s.acct.Usage()
+	use := a.acct.Usage()
 	full := use.Limit.Messages > 0 && a.replaced == 0 && use.Used.Messages+int64(len(a.writers)) >= use.Limit.Messages
 	if full || !a.fits(0) {
 		return nil, postino.E(postino.Full, "append", "", nil)
@@ -99,7 +100,7 @@ func (a *appender) Message(ctx context.Context, m imap.AppendMessage) (io.Writer
 
 // fits tells whether the quota has room for all messages so far and n octets.
 func (a *appender) fits(n int64) bool {
-	use := a.s.acct.Usage()
+	use := a.acct.Usage()
 	return use.Limit.Bytes <= 0 || use.Used.Bytes-a.freed+a.total+n <= use.Limit.Bytes
 }
 
@@ -195,12 +196,9 @@ func (a *appender) Commit(ctx context.Context) (*imap.AppendData, error) {
 	var res mailbox.AppendResult
 	var err error
 	if a.replaced == 0 {
-		res, err = a.s.acct.Append(ctx, a.box, a.done)
+		res, err = a.acct.Append(ctx, a.box, a.done)
 	} else {
-		res, _, err = a.s.acct.Replace(ctx, a.s.sel.view.Mailbox(), a.replaced, a.box, a.done[0])
-		if postino.Is(err, postino.NotFound) {
-			err = errNoMessage
-		}
+		res, err = a.replace(ctx)
 	}
 	if err != nil {
 		return nil, err
@@ -212,6 +210,21 @@ func (a *appender) Commit(ctx context.Context) (*imap.AppendData, error) {
 		UIDValidity: res.UIDValidity,
 		UIDs:        []imap.Range{{Start: uint32(res.UIDs.Lo), Stop: uint32(res.UIDs.Hi)}},
 	}, nil
+}
+
+// replace stores the message and expunges the one before in one commit, in another
+// account first the one and then the other (RFC 8508 §3.4).
+func (a *appender) replace(ctx context.Context) (res mailbox.AppendResult, err error) {
+	sel := a.s.sel
+	if a.acct == sel.acct {
+		res, _, err = a.acct.Replace(ctx, sel.view.Mailbox(), a.replaced, a.box, a.done[0])
+	} else if res, err = a.acct.Append(ctx, a.box, a.done); err == nil {
+		_, err = sel.acct.Destroy(ctx, sel.view.Mailbox(), mailbox.RangesOf([]mailbox.UID{a.replaced}))
+	}
+	if postino.Is(err, postino.NotFound) {
+		err = errNoMessage
+	}
+	return res, err
 }
 
 // Abort gives back what was staged; after Commit it only frees memory.

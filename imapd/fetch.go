@@ -93,7 +93,7 @@ func (f *fetch) markSeen(ctx context.Context, spans []span) error {
 		return nil
 	}
 	f.seen = mailbox.RangesOf(unseen)
-	res, err := f.s.acct.Store(ctx, f.s.sel.view.Mailbox(), mailbox.StoreRequest{UIDs: f.seen, Op: mailbox.AddFlags, Flags: mailbox.Seen})
+	res, err := f.s.sel.acct.Store(ctx, f.s.sel.view.Mailbox(), mailbox.StoreRequest{UIDs: f.seen, Op: mailbox.AddFlags, Flags: mailbox.Seen})
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (f *fetch) rows(ctx context.Context, sp span, gone *bool) error {
 		}
 		var failed error
 		found := 0
-		err := f.s.acct.Emails(ctx, ids, f.want, func(i int, e *mailbox.Email) bool {
+		err := f.s.sel.acct.Emails(ctx, ids, f.want, func(i int, e *mailbox.Email) bool {
 			found++
 			failed = f.message(ctx, at[i], e)
 			return failed == nil
@@ -178,10 +178,10 @@ func (f *fetch) begin(i int, r mailbox.Row) {
 		f.w.SaveDate(time.Unix(r.Saved, 0))
 	}
 	if f.req.Items&imap.FetchEmailID != 0 {
-		f.w.EmailID(emailObjectID(f.s.acct.ID(), r.Email))
+		f.w.EmailID(emailObjectID(f.s.sel.acct.ID(), r.Email))
 	}
 	if f.req.Items&imap.FetchThreadID != 0 {
-		f.w.ThreadID(threadObjectID(f.s.acct.ID(), r.Thread))
+		f.w.ThreadID(threadObjectID(f.s.sel.acct.ID(), r.Thread))
 	}
 }
 

@@ -29,7 +29,7 @@ type source struct {
 }
 
 // here is the selected mailbox as its client knows it.
-func (s *session) here() *source { return &source{s.acct, s.sel.snap, time.Now()} }
+func (s *session) here() *source { return &source{s.sel.acct, s.sel.snap, time.Now()} }
 
 // Search asks the mailbox room; positions become the numbers of the client.
 func (s *session) Search(ctx context.Context, req imap.SearchRequest) (*imap.SearchData, error) {

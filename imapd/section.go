@@ -27,7 +27,7 @@ func (s *session) octets(ctx context.Context, e *mailbox.Email) (*octets, error)
 		o.all = bytes.NewReader(e.Body)
 		return o, nil
 	}
-	body, err := s.acct.OpenBody(ctx, e)
+	body, err := s.sel.acct.OpenBody(ctx, e)
 	if err != nil {
 		return nil, err
 	}

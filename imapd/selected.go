@@ -10,8 +10,10 @@ import (
 
 // selected is the mailbox that a session has open.
 type selected struct {
+	acct     *mailbox.Account
 	view     *mailbox.View
 	snap     *mailbox.Snapshot // what the client believes
+	rights   mailbox.Rights    // when it was selected
 	readOnly bool
 	keywords int                     // how many of the mailbox's keywords the client was told
 	own      map[mailbox.ModSeq]bool // changes of this session that the client knows of, see knows
@@ -35,7 +37,27 @@ var systemFlags = []struct {
 	{imap.Deleted, mailbox.Deleted}, {imap.Draft, mailbox.Draft},
 }
 
-const permanent = imap.Seen | imap.Answered | imap.Flagged | imap.Deleted | imap.Draft
+// changing are the rights of which one makes a mailbox READ-WRITE (RFC 4314 §5.2).
+const changing = mailbox.RightSeen | mailbox.RightWrite | mailbox.RightInsert | mailbox.RightDeleted | mailbox.RightExpunge
+
+// permanent are the system flags that the user may change (RFC 4314 §4, SELECT).
+func (sel *selected) permanent() (f imap.Flag) {
+	if sel.rights&mailbox.RightSeen != 0 {
+		f |= imap.Seen
+	}
+	if sel.rights&mailbox.RightDeleted != 0 {
+		f |= imap.Deleted
+	}
+	if sel.rights&mailbox.RightWrite != 0 {
+		f |= imap.Answered | imap.Flagged | imap.Draft
+	}
+	return f
+}
+
+// newKeywords tells whether the user may make keywords.
+func (sel *selected) newKeywords(snap *mailbox.Snapshot) bool {
+	return sel.rights&mailbox.RightWrite != 0 && len(snap.Keywords()) < mailbox.MaxKeywords
+}
 
 // fromWire drops \Recent, which nobody may set (RFC 3501 §2.3.2).
 func fromWire(f imap.Flag) (out mailbox.Flags) {
@@ -73,11 +95,11 @@ func keywordNames(dst []string, m mailbox.Mask, names []string) []string {
 
 // Select opens a mailbox.
 func (s *session) Select(ctx context.Context, req imap.SelectRequest) (*imap.SelectData, error) {
-	info, err := s.acct.Mailbox(req.Mailbox)
+	p, info, err := s.find(ctx, req.Mailbox)
 	if err != nil {
 		return nil, err
 	}
-	view, err := s.acct.Open(ctx, info.ID)
+	view, err := p.acct.Open(ctx, info.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -86,13 +108,14 @@ func (s *session) Select(ctx context.Context, req imap.SelectRequest) (*imap.Sel
 		return nil, err
 	}
 	status := snap.Status()
-	s.sel = &selected{view: view, snap: snap, readOnly: req.ReadOnly, keywords: len(snap.Keywords())}
+	rights := p.acct.Rights(info.ID)
+	s.sel = &selected{acct: p.acct, view: view, snap: snap, rights: rights, readOnly: req.ReadOnly || rights&changing == 0, keywords: len(snap.Keywords())}
 	s.subscribe()
 	return &imap.SelectData{
-		Name: info.Name, Attrs: attrs(info.SpecialUse), Messages: uint32(snap.Len()), FirstUnseen: firstUnseen(snap),
+		Name: req.Mailbox, Attrs: attrs(info.SpecialUse), Messages: uint32(snap.Len()), FirstUnseen: firstUnseen(snap),
 		UIDNext: uint32(status.UIDNext), UIDValidity: status.UIDValidity, HighestModSeq: max(1, uint64(status.HighestModSeq)),
-		Keywords: snap.Keywords(), ReadOnly: req.ReadOnly, Permanent: permanent, NewKeywords: len(snap.Keywords()) < mailbox.MaxKeywords,
-		MailboxID: mailboxObjectID(s.acct.ID(), info.ID),
+		Keywords: snap.Keywords(), ReadOnly: s.sel.readOnly, Permanent: s.sel.permanent(), NewKeywords: s.sel.newKeywords(snap),
+		MailboxID: mailboxObjectID(p.acct.ID(), info.ID),
 	}, nil
 }
 
@@ -190,7 +213,7 @@ func (s *session) tell(w *imap.UpdateWriter, next *mailbox.Snapshot) {
 func (s *session) tellKeywords(w *imap.UpdateWriter, snap *mailbox.Snapshot) {
 	if names := snap.Keywords(); len(names) > s.sel.keywords {
 		s.sel.keywords = len(names)
-		w.MailboxFlags(names, permanent, len(names) < mailbox.MaxKeywords)
+		w.MailboxFlags(names, s.sel.permanent(), s.sel.newKeywords(snap))
 	}
 }
 
@@ -210,7 +233,7 @@ func (s *session) Store(ctx context.Context, w *imap.UpdateWriter, req imap.Stor
 		since := mailbox.ModSeq(req.UnchangedSince)
 		change.UnchangedSince = &since
 	}
-	res, err := s.acct.Store(ctx, s.sel.view.Mailbox(), change)
+	res, err := s.sel.acct.Store(ctx, s.sel.view.Mailbox(), change)
 	if err != nil {
 		return nil, err
 	}
@@ -251,28 +274,36 @@ func locate(snap *mailbox.Snapshot, hint int, uid mailbox.UID) (int, bool) {
 
 // Copy copies by reference.
 func (s *session) Copy(ctx context.Context, set imap.NumSet, to string) (*imap.CopyData, error) {
-	return s.transfer(ctx, set, to, s.acct.Copy)
+	return s.transfer(ctx, set, to, (*mailbox.Account).Copy, s.desk.opts.Mailboxes.CopyBetween)
 }
 
 // Move moves in one commit (RFC 6851 §3.3).
 func (s *session) Move(ctx context.Context, set imap.NumSet, to string) (*imap.CopyData, error) {
-	return s.transfer(ctx, set, to, s.acct.Move)
+	return s.transfer(ctx, set, to, (*mailbox.Account).Move, s.desk.opts.Mailboxes.MoveBetween)
 }
 
+// transfer copies or moves within an account, or between two.
 func (s *session) transfer(ctx context.Context, set imap.NumSet, to string,
-	do func(context.Context, mailbox.MailboxID, mailbox.Ranges, mailbox.MailboxID) (mailbox.CopyResult, error)) (*imap.CopyData, error) {
+	within func(*mailbox.Account, context.Context, mailbox.MailboxID, mailbox.Ranges, mailbox.MailboxID) (mailbox.CopyResult, error),
+	between func(context.Context, *mailbox.Account, mailbox.MailboxID, mailbox.Ranges, *mailbox.Account, mailbox.MailboxID) (mailbox.CopyResult, error),
+) (*imap.CopyData, error) {
 	spans, err := s.spans(set)
 	if err != nil {
 		return nil, err
 	}
-	dst, err := s.acct.Mailbox(to)
+	p, dst, err := s.find(ctx, to)
 	if err != nil {
 		return nil, err
 	}
 	if len(spans) == 0 {
 		return &imap.CopyData{}, nil
 	}
-	res, err := do(ctx, s.sel.view.Mailbox(), s.uids(spans), dst.ID)
+	var res mailbox.CopyResult
+	if from := s.sel.view.Mailbox(); p.acct == s.sel.acct {
+		res, err = within(p.acct, ctx, from, s.uids(spans), dst.ID)
+	} else {
+		res, err = between(ctx, s.sel.acct, from, s.uids(spans), p.acct, dst.ID)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -297,7 +328,7 @@ func (s *session) Expunge(ctx context.Context, uids *imap.NumSet) (*imap.Expunge
 	if len(which) == 0 {
 		return &imap.ExpungeData{}, nil
 	}
-	res, err := s.acct.Expunge(ctx, s.sel.view.Mailbox(), which)
+	res, err := s.sel.acct.Expunge(ctx, s.sel.view.Mailbox(), which)
 	if err != nil {
 		return nil, err
 	}

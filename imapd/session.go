@@ -45,9 +45,11 @@ type session struct {
 	conn    *imap.ConnInfo
 	user    string           // canonical address, empty until logged in
 	proved  *directory.User  // by the SASL exchange under way
-	acct    *mailbox.Account // nil until logged in
-	sel     *selected        // nil when no mailbox is open
-	changed func()           // whom to tell of changes
+	acct    *mailbox.Account // the user's own; nil until logged in
+	viewer  mailbox.Viewer   // who looks at the accounts of others
+	others  map[mailbox.AccountID]*mailbox.Account
+	sel     *selected // nil when no mailbox is open
+	changed func()    // whom to tell of changes
 }
 
 // Mechanisms lists what Authenticate can start.
@@ -116,10 +118,10 @@ func remote(a net.Addr) netip.Addr {
 
 // open opens the account of u, as seen by u.
 func (s *session) open(ctx context.Context, u directory.User) error {
-	id := mailbox.AccountID(u.ID)
-	acct, err := s.desk.opts.Mailboxes.AccountFor(ctx, id, mailbox.Viewer{Account: id, Domain: u.Address.Domain})
+	viewer := mailbox.Viewer{Account: mailbox.AccountID(u.ID), Domain: u.Address.Domain}
+	acct, err := s.desk.opts.Mailboxes.AccountFor(ctx, viewer.Account, viewer)
 	if err == nil {
-		s.user, s.acct = u.Address.String(), acct
+		s.user, s.acct, s.viewer = u.Address.String(), acct, viewer
 	}
 	return err
 }
@@ -130,6 +132,10 @@ func (s *session) User() string { return s.user }
 // Close gives everything back.
 func (s *session) Close() error {
 	err := s.Unselect(context.Background())
+	for _, a := range s.others {
+		a.Close()
+	}
+	s.others = nil
 	if s.acct != nil {
 		s.acct.Close()
 		s.acct = nil

@@ -26,23 +26,30 @@ func attrs(u mailbox.SpecialUse) (out imap.MailboxAttr) {
 	return out
 }
 
-// Namespaces gives the one personal namespace; others come with shared mailboxes.
-func (s *session) Namespaces(context.Context) (*imap.Namespaces, error) {
-	return &imap.Namespaces{Personal: []imap.Namespace{{}}}, nil
-}
-
-// Mailboxes lists what exists, then what is only subscribed.
+// Mailboxes lists what exists, the user's own first, then what is only
+// subscribed. Only owners see special uses: what somebody else sends goes to his
+// own Sent.
 func (s *session) Mailboxes(ctx context.Context) ([]imap.Mailbox, error) {
+	accounts, err := s.accounts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.acct.Sync(ctx); err != nil {
 		return nil, err
 	}
-	infos := s.acct.Mailboxes()
-	out := make([]imap.Mailbox, 0, len(infos))
-	known := make(map[string]bool, len(infos))
-	for i := range infos {
-		m := &infos[i]
-		known[m.Name] = true
-		out = append(out, imap.Mailbox{Name: m.Name, Attrs: attrs(m.SpecialUse), Subscribed: m.Subscribed})
+	var out []imap.Mailbox
+	known := map[string]bool{}
+	for _, o := range accounts {
+		if o.root != "" {
+			if err := o.acct.Sync(ctx); err != nil {
+				return nil, err
+			}
+		}
+		for _, m := range o.acct.Mailboxes() {
+			b := imap.Mailbox{Name: o.root + m.Name, Attrs: attrs(m.SpecialUse), Subscribed: m.Subscribed}
+			known[b.Name] = true
+			out = append(out, b)
+		}
 	}
 	for _, name := range s.acct.Subscriptions() {
 		if !known[name] {
@@ -54,27 +61,34 @@ func (s *session) Mailboxes(ctx context.Context) ([]imap.Mailbox, error) {
 
 // Status reads counters, and for DELETED-STORAGE the columns.
 func (s *session) Status(ctx context.Context, name string, items imap.StatusItem) (*imap.StatusData, error) {
-	if err := s.acct.Sync(ctx); err != nil {
+	p, err := s.place(ctx, name)
+	if err != nil {
 		return nil, err
 	}
-	m, err := s.acct.Mailbox(name)
+	if err := p.acct.Sync(ctx); err != nil {
+		return nil, err
+	}
+	m, err := p.acct.Mailbox(p.name)
+	if err == nil {
+		m, err = p.acct.Status(m.ID) // which needs the right to read
+	}
 	if err != nil {
 		return nil, err
 	}
 	d := &imap.StatusData{
 		Messages: m.Messages, UIDNext: uint32(m.UIDNext), UIDValidity: m.UIDValidity, Unseen: m.Unseen,
 		Deleted: m.Deleted, Size: m.Size, HighestModSeq: uint64(m.HighestModSeq),
-		MailboxID: mailboxObjectID(s.acct.ID(), m.ID),
+		MailboxID: mailboxObjectID(p.acct.ID(), m.ID),
 	}
 	if items&imap.StatusDeletedStorage != 0 && m.Deleted > 0 {
-		d.DeletedStorage, err = s.deletedStorage(ctx, m.ID)
+		d.DeletedStorage, err = deletedStorage(ctx, p.acct, m.ID)
 	}
 	return d, err
 }
 
 // deletedStorage counts the octets of the messages that EXPUNGE would remove.
-func (s *session) deletedStorage(ctx context.Context, box mailbox.MailboxID) (sum int64, err error) {
-	view, err := s.acct.Open(ctx, box)
+func deletedStorage(ctx context.Context, a *mailbox.Account, box mailbox.MailboxID) (sum int64, err error) {
+	view, err := a.Open(ctx, box)
 	if err != nil {
 		return 0, err
 	}
@@ -99,37 +113,57 @@ func (s *session) Create(ctx context.Context, req imap.CreateRequest) (*imap.Cre
 	if req.SpecialUse&^known != 0 {
 		return nil, &imap.Error{Code: "USEATTR", Text: "Special use not supported"}
 	}
-	info, err := s.acct.Create(ctx, req.Mailbox, use)
+	p, err := s.place(ctx, req.Mailbox)
 	if err != nil {
 		return nil, err
 	}
-	return &imap.CreateData{MailboxID: mailboxObjectID(s.acct.ID(), info.ID)}, nil
+	info, err := p.acct.Create(ctx, p.name, use)
+	if err != nil {
+		return nil, err
+	}
+	return &imap.CreateData{MailboxID: mailboxObjectID(p.acct.ID(), info.ID)}, nil
 }
 
 // Delete removes a mailbox and its messages.
 func (s *session) Delete(ctx context.Context, name string) error {
-	m, err := s.acct.Mailbox(name)
+	p, m, err := s.find(ctx, name)
 	if err != nil {
 		return err
 	}
-	return s.acct.Delete(ctx, m.ID)
+	return p.acct.Delete(ctx, m.ID)
 }
 
 // Rename renames a mailbox and all below it.
 func (s *session) Rename(ctx context.Context, from, to string) error {
-	m, err := s.acct.Mailbox(from)
+	p, m, err := s.find(ctx, from)
 	if err != nil {
 		return err
 	}
-	return s.acct.Rename(ctx, m.ID, to)
+	q, err := s.place(ctx, to)
+	if err != nil {
+		return err
+	}
+	if p.acct != q.acct {
+		return &imap.Error{Code: "CANNOT", Text: "A mailbox stays in its account"}
+	}
+	return p.acct.Rename(ctx, m.ID, q.name)
 }
 
-// Subscribe adds a name to the subscriptions; it need not exist (RFC 9051 §6.3.7).
+// Subscribe adds a name to the subscriptions; it need not exist (RFC 9051 §6.3.7)
+// unless it is in somebody else's account.
 func (s *session) Subscribe(ctx context.Context, name string) error {
-	return s.acct.Subscribe(ctx, name)
+	p, err := s.place(ctx, name)
+	if err != nil {
+		return err
+	}
+	return p.acct.Subscribe(ctx, p.name)
 }
 
 // Unsubscribe takes a name off the subscriptions.
 func (s *session) Unsubscribe(ctx context.Context, name string) error {
-	return s.acct.Unsubscribe(ctx, name)
+	p, err := s.place(ctx, name)
+	if err != nil {
+		return err
+	}
+	return p.acct.Unsubscribe(ctx, p.name)
 }

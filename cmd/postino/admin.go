@@ -157,6 +157,7 @@ type userCmd struct {
 	Remove      userRemoveCmd      `cmd:"" help:"Remove a user and all of its mail."`
 	Passwd      userPasswdCmd      `cmd:"" help:"Set a user's password."`
 	AppPassword userAppPasswordCmd `cmd:"" help:"Make a password for one program; it is shown once."`
+	Quota       userQuotaCmd       `cmd:"" help:"Show or change how much a user may store."`
 	Limits      userLimitsCmd      `cmd:"" help:"Show or change how many recipients a user may send to."`
 	Delegate    userDelegateCmd    `cmd:"" help:"Let a user send as another one, or list who may."`
 }
