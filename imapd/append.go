@@ -35,7 +35,12 @@ func (a *appender) replaces(set imap.NumSet) error {
 	if len(spans) != 1 || spans[0].hi-spans[0].lo != 1 {
 		return errNoMessage
 	}
-	r := a.s.sel.snap.Row(spans[0].lo)
+	const removing = mailbox.RightRead | mailbox.RightDeleted | mailbox.RightExpunge
+	sel := a.s.sel
+	if sel.acct.Rights(sel.view.Mailbox())&removing != removing { // before anything is stored
+		return postino.E(postino.Denied, "replace", "", nil)
+	}
+	r := sel.snap.Row(spans[0].lo)
 	a.replaced, a.freed = r.UID, r.Size
 	return nil
 }
