@@ -57,7 +57,7 @@ func surrogate(header []byte) []byte {
 		case strings.Contains(addressFields, " "+name+" "):
 			b.Addresses(string(f.Name), presentable(message.ParseAddressList(f.Value, maxAddresses))...)
 		case name == "content-type" || name == "content-disposition":
-			mimeField(b, string(f.Name), f.Value)
+			mimeField(out, f.Name, f.Value)
 		}
 	}
 	out.Write(header[min(end, len(header)):])
@@ -82,21 +82,27 @@ func presentable(list []message.Address) []message.Address {
 	return list
 }
 
+// maxParam is the longest parameter that is kept: a line has at most 998 octets
+// (RFC 5322 §2.1.1).
+const maxParam = 990
+
 // mimeField writes a MIME field without the parameters that are not ASCII (RFC 6858
-// §2.2).
-func mimeField(b *message.Builder, name string, value []byte) {
+// §2.2); the others stay as they stand, one in a line.
+func mimeField(out *bytes.Buffer, name, value []byte) {
 	token, rest, _ := bytes.Cut(message.Unfold(value), []byte{';'})
-	if !ascii(token) {
+	if token = bytes.TrimSpace(token); !ascii(token) || len(name)+len(token) > maxParam {
 		return
 	}
-	field := strings.TrimSpace(string(token))
-	// ParseParams would decode them; they are kept as they stand.
+	out.Write(name)
+	out.WriteString(": ")
+	out.Write(token)
 	for _, p := range splitParams(rest) {
-		if ascii(p) {
-			field += "; " + strings.TrimSpace(string(p))
+		if p = bytes.TrimSpace(p); len(p) > 0 && len(p) <= maxParam && ascii(p) {
+			out.WriteString(";\r\n ")
+			out.Write(p)
 		}
 	}
-	b.Structured(name, field)
+	out.WriteString("\r\n")
 }
 
 // splitParams cuts at the semicolons outside of quotes.

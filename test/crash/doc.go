@@ -17,6 +17,8 @@
 //     times.
 //   - disk_test.go fills real small file systems; node_test.go lets syncs fail
 //     below a whole node.
+//   - pop3_test.go cuts the power while sessions of POP3 delete; POSTINO_POP3CUTS says
+//     how many of the points are looked at.
 //   - ledger_test.go is the ledger and its judge, judge_test.go shows that the
 //     judge sees every kind of damage; direct_test.go and wire_test.go are clients
 //     without and with a protocol.
