@@ -22,7 +22,8 @@ func (b bitset) count() (n int) {
 // indexLookup is how a key is looked for in segments.
 type indexLookup struct {
 	patterns []pattern // rarest first, as far as one can tell
-	exact    bool      // what the index finds needs no look at the text
+	loose    []looseWord
+	exact    bool // what the index finds needs no look at the text
 	where    [sections]uint8
 	hits     []hits // by segment of an indexed
 }
@@ -32,6 +33,8 @@ type hits struct {
 	known bitset
 	found bitset
 	exact bool
+	// scores are those of a loose key by distance.
+	scores []uint8
 }
 
 // scopes are the fields of each section that a key looks at.
@@ -123,6 +126,10 @@ func (g segment) compare(e EmailID) int {
 // unless Store.indexWorth says otherwise; fewer are faster read.
 const indexWorth = 32
 
+// maxLookups is how many keys of a query the index is asked about; the others
+// are answered by reading.
+const maxLookups = 64
+
 // consult asks the index about the text keys below root. A segment that cannot
 // be read is not asked any more and will be built anew.
 func (a *Account) consult(ctx context.Context, root *key, emails []EmailID) (*indexed, error) {
@@ -130,6 +137,7 @@ func (a *Account) consult(ctx context.Context, root *key, emails []EmailID) (*in
 	if root.lookups(&keys); len(keys) == 0 || len(emails) == 0 {
 		return nil, nil
 	}
+	keys = keys[:min(len(keys), maxLookups)]
 	for range 3 {
 		x, err := a.ask(ctx, keys, emails)
 		var damaged errDamaged
@@ -223,6 +231,9 @@ func (a *Account) ask(ctx context.Context, keys []*key, emails []EmailID) (*inde
 
 // find looks for all patterns in a segment.
 func (l *indexLookup) find(r *indexReader, number uint64, h *segmentHead) (hits, error) {
+	if l.loose != nil {
+		return l.findLoose(r, number, h)
+	}
 	result := hits{known: h.known, exact: l.exact}
 	for i, p := range l.patterns {
 		found := make(bitset, len(h.known))

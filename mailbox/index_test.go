@@ -119,9 +119,9 @@ func drawNeedle(t *rapid.T, texts []string) string {
 
 func drawQuery(t *rapid.T, texts []string, depth int) *Query {
 	if depth > 0 && rapid.IntRange(0, 2).Draw(t, "tree") > 0 {
-		q := &Query{Op: rapid.SampledFrom([]Op{OpAnd, OpOr, OpNot}).Draw(t, "group")}
+		q := &Query{Op: rapid.SampledFrom([]Op{OpAnd, OpOr, OpNot, OpFuzzy}).Draw(t, "group")}
 		for range 2 {
-			if q.Op != OpNot || len(q.Subs) == 0 {
+			if q.Op < OpNot || len(q.Subs) == 0 {
 				q.Subs = append(q.Subs, drawQuery(t, texts, depth-1))
 			}
 		}
@@ -174,6 +174,13 @@ func TestIndexFindsWhatReadingFinds(t *testing.T) {
 			got := ok[[]int](t)(a.Search(ctx, s, q))
 			w.indexWorth = 1 << 30
 			want := ok[[]int](t)(a.Search(ctx, s, q))
+			w.indexWorth = 1
+			again, scores, err := a.SearchScored(ctx, s, q)
+			w.indexWorth = 1 << 30
+			_, plain, err2 := a.SearchScored(ctx, s, q)
+			if err != nil || err2 != nil || !slices.Equal(got, again) || !slices.Equal(scores, plain) || len(scores) != len(got) || slices.Contains(scores, 0) {
+				t.Fatalf("scores %v of %v, without the index %v of %v: %s, %v, %v", scores, again, plain, got, describe(q), err, err2)
+			}
 			if !slices.Equal(got, want) {
 				t.Fatalf("with the index %v, without %v: %s", got, want, describe(q))
 			}

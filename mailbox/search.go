@@ -106,6 +106,8 @@ type key struct {
 	collation Collation
 	columns   bool         // some key below looks at columns
 	lookup    *indexLookup // nil when the index cannot tell
+	loose     []looseWord  // below OpFuzzy
+	textLimit int          // Limits.IndexText
 }
 
 // subject is a message that is being matched; what its source has not
@@ -162,35 +164,40 @@ type source struct {
 // when q is too deep or has too many keys. No lock and no transaction is held
 // beyond one page of messages; ctx ends the search.
 func (a *Account) Search(ctx context.Context, s *Snapshot, q *Query) ([]int, error) {
+	_, _, found, err := a.search(ctx, s, q)
+	return found, err
+}
+
+func (a *Account) search(ctx context.Context, s *Snapshot, q *Query) (root *key, x *indexed, found []int, err error) {
 	if err := a.mayUse(s); err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	nodes := 0
-	root, err := a.s.prepare(s, q, q.Collation, 1, &nodes)
+	root, err = a.s.prepare(s, q, q.Collation, 1, &nodes)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	found, open, err := s.scanColumns(ctx, root)
+	var open []int
+	found, open, err = s.scanColumns(ctx, root)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	var x *indexed
 	if root.cost > fromColumns && (open == nil && !root.columns || len(open) > 0) {
 		var sure []int
 		if x, sure, open, err = a.decide(ctx, s, root, open); err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
 		found = append(found, sure...)
 	}
 	for source := fromSummary; source <= root.cost && len(open) > 0; source++ {
 		sure, left, err := a.narrow(ctx, s, x, root, open, source)
 		if err != nil {
-			return nil, err
+			return nil, nil, nil, err
 		}
 		found, open = append(found, sure...), left
 	}
 	slices.Sort(found)
-	return found, nil
+	return root, x, found, nil
 }
 
 // scanColumns judges all messages by their columns. Of a search without a key
@@ -217,6 +224,21 @@ func (s *Snapshot) scanColumns(ctx context.Context, root *key) (found, open []in
 // narrow judges the messages in open by a source and returns those that match
 // and those that are still open.
 func (a *Account) narrow(ctx context.Context, s *Snapshot, x *indexed, root *key, open []int, from int) (found, left []int, err error) {
+	err = a.eachSubject(ctx, s, x, open, from, func(n int, m *subject) {
+		switch root.match(m) {
+		case yes:
+			found = append(found, open[n])
+		case unknown:
+			left = append(left, open[n])
+		}
+	})
+	return found, left, err
+}
+
+// eachSubject calls fn for messages, by their places in the list, with what a
+// source and those before it supply. Messages that were swept, or whose octets do
+// not verify, are passed over: they do not match what only they could tell.
+func (a *Account) eachSubject(ctx context.Context, s *Snapshot, x *indexed, messages []int, from int, fn func(n int, m *subject)) error {
 	p := newPager(a, WantSummary)
 	defer p.release()
 	size := 2048
@@ -225,58 +247,52 @@ func (a *Account) narrow(ctx context.Context, s *Snapshot, x *indexed, root *key
 		size = 64
 	}
 	ids := make([]EmailID, 0, size)
-	for page := range slices.Chunk(open, size) {
+	for base := 0; base < len(messages); base += size {
+		page := messages[base:min(base+size, len(messages))]
 		ids = ids[:0]
 		for _, i := range page {
 			ids = append(ids, s.Email(i))
 		}
 		if err := a.s.view(ctx, a.id, func(r kv.Reader) error { return p.read(r, ids) }); err != nil {
-			return nil, nil, err
+			return err
 		}
 		for n, i := range page {
 			if err := ctx.Err(); err != nil {
-				return nil, nil, err
+				return err
 			}
-			sub := subject{index: i, row: s.Row(i)}
-			x.place(&sub, sub.row.Email)
-			answer, err := a.judge(ctx, root, sub, p, &p.slots[n], from)
-			if err != nil {
-				return nil, nil, err
-			}
-			switch answer {
-			case yes:
-				found = append(found, i)
-			case unknown:
-				left = append(left, i)
+			m := subject{index: i, row: s.Row(i)}
+			x.place(&m, m.row.Email)
+			if err := a.supply(ctx, &m, p, &p.slots[n], from, func() { fn(base+n, &m) }); err != nil {
+				return err
 			}
 		}
 	}
-	return found, left, nil
+	return nil
 }
 
-// judge matches a message whose rows are in slot. A message that was swept, or
-// whose octets do not verify, does not match what only they could tell.
-func (a *Account) judge(ctx context.Context, root *key, sub subject, p *pager, s *slot, from int) (answer, error) {
-	if s.summary.end == 0 {
-		return no, nil
+// supply calls fn with m filled from the rows in a slot, and the text open.
+func (a *Account) supply(ctx context.Context, m *subject, p *pager, slot *slot, from int, fn func()) error {
+	if slot.summary.end == 0 {
+		return nil
 	}
-	f, err := decodeFolded(p.bytes(s.summary))
+	f, err := decodeFolded(p.bytes(slot.summary))
 	if err != nil {
-		return no, err
+		return err
 	}
-	sub.summary = &f
-	if from == fromText && s.row.end != 0 && s.index.end != 0 {
-		text, err := a.s.source(ctx, p, s)
+	m.summary = &f
+	if from == fromText && slot.row.end != 0 && slot.index.end != 0 {
+		text, err := a.s.source(ctx, p, slot)
 		if err != nil {
 			a.s.observeFailure("search message", a.id, err)
-			return no, ctx.Err()
+			return ctx.Err()
 		}
 		if text.closer != nil {
 			defer text.closer.Close()
 		}
-		sub.text = text
+		m.text = text
 	}
-	return root.match(&sub), nil
+	fn()
+	return nil
 }
 
 // prepare checks a query and makes it ready for a snapshot.
@@ -284,7 +300,7 @@ func (s *Store) prepare(snap *Snapshot, q *Query, c Collation, depth int, nodes 
 	if *nodes++; depth > s.limits.QueryDepth || *nodes > s.limits.QueryNodes {
 		return nil, postino.E(postino.Invalid, "search", "query too large", nil)
 	}
-	k := &key{Query: q, day: q.Date, collation: c, columns: q.Op < OpSubject && (len(q.Subs) == 0 || q.Op > OpNot)}
+	k := &key{Query: q, day: q.Date, collation: c, textLimit: s.limits.IndexText, columns: q.Op < OpSubject && (len(q.Subs) == 0 || q.Op > OpNot)}
 	for _, sub := range q.Subs {
 		below, err := s.prepare(snap, sub, c, depth+1, nodes)
 		if err != nil {
@@ -302,7 +318,11 @@ func (s *Store) prepare(snap *Snapshot, q *Query, c Collation, depth int, nodes 
 			return nil, postino.E(postino.Invalid, "search", "NOT", nil)
 		}
 	case OpFuzzy:
-		return nil, postino.E(postino.Invalid, "search", "FUZZY", nil)
+		if len(q.Subs) != 1 {
+			return nil, postino.E(postino.Invalid, "search", "FUZZY", nil)
+		}
+		k.loosen()
+		k.cost = k.subs[0].cost
 	case OpKeyword:
 		k.bit = snap.row.keyword(q.Keyword)
 	case OpSentBefore, OpSentOn, OpSentSince:
@@ -373,6 +393,8 @@ func (k *key) match(m *subject) answer {
 			return yes
 		}
 		return unknown
+	case OpFuzzy:
+		return k.subs[0].match(m)
 	case OpSeq:
 		return answerOf(k.Set.Contains(UID(m.index + 1)))
 	case OpUID:
@@ -437,6 +459,13 @@ func (k *key) matchStored(m *subject) answer {
 	f := m.summary
 	if f == nil {
 		return unknown
+	}
+	if k.loose != nil {
+		score, known := k.looseScore(m)
+		if !known {
+			return unknown
+		}
+		return answerOf(score > 0)
 	}
 	switch k.Op {
 	case OpSentBefore, OpSentOn, OpSentSince:
