@@ -93,6 +93,9 @@ func (c *checker) run() error {
 	if c.head.folded > c.head.modseq || c.head.floor > c.head.folded {
 		c.report("account", "log positions out of order: %d, %d, %d", c.head.floor, c.head.folded, c.head.modseq)
 	}
+	if err := c.indexed(); err != nil {
+		return err
+	}
 	return c.stored()
 }
 

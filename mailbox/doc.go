@@ -47,6 +47,8 @@
 //	A mailbox           the access list, when there is one
 //	V mailbox viewer    what a guest has of his own: subscription, marks of \Seen
 //	N mailbox viewer name   metadata; mailbox 0: beside mailboxes, viewer 0: shared
+//	J                   the manifest of the index: its segments, and the email up to which they reach
+//	J number kind page  a row of a segment: head, terms, postings; CRC-32C behind it
 //	X                   the account was removed and is being swept
 //
 // and beside accounts:
@@ -70,6 +72,8 @@
 //   - Used quota is the sum over all mailboxes, counted in the batch of the
 //     change (IM13); nothing is stored beyond the limit.
 //   - The octets of an email are its prefix and its blob, exactly.
+//   - The index never changes what a search finds. Segments are immutable; the
+//     manifest that names one is in the commit of its last rows.
 //   - The thread of an email never changes; see thread.go.
 //   - A mailbox on which a viewer has no l is answered as one that does not exist
 //     (AU8). A change of rights holds for the next call on any handle.
