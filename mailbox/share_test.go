@@ -1,8 +1,10 @@
 package mailbox
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/postino-mail/postino"
@@ -218,5 +220,72 @@ func TestIndexOfShares(t *testing.T) {
 	a = w.account()
 	defer a.Close()
 	equal(t, "entries for a removed account", len(ok[[]ACLEntry](t)(a.ACL(ctx, inbox))), 0)
+	w.check()
+}
+
+// TestGuestsAtOnce: guests and the owner work side by side while rights come and
+// go; nobody sees counters that do not fit what he is shown.
+func TestGuestsAtOnce(t *testing.T) {
+	w := newWorld(t, Options{FoldRecords: 16})
+	a := w.account()
+	defer a.Close()
+	w.append(a, inbox, 600, 0)
+	w.grant(asCarol, inbox, letters)
+	w.grant(asDave, inbox, "lr")
+	var wg sync.WaitGroup
+	run := func(v Viewer, fn func(i int, g *Account, s *Snapshot) error) {
+		wg.Go(func() {
+			for i := range 40 {
+				g, err := w.AccountFor(ctx, acct, v)
+				if postino.Is(err, postino.NotFound) && v == asDave {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				view, err := g.Open(ctx, inbox)
+				if err == nil {
+					err = fn(i, g, view.Snapshot())
+				}
+				g.Close()
+				if err != nil && !(v == asDave && postino.Is(err, postino.NotFound)) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	consistent := func(s *Snapshot) error {
+		unseen := uint32(0)
+		for _, r := range s.Rows(0, s.Len()) {
+			unseen += uint32(btoi(r.Flags.System()&Seen == 0))
+		}
+		if unseen != s.Status().Unseen {
+			return fmt.Errorf("%d unseen, the counter says %d", unseen, s.Status().Unseen)
+		}
+		return nil
+	}
+	for k := range 2 {
+		run(asCarol, func(i int, g *Account, s *Snapshot) error {
+			_, err := g.Store(ctx, inbox, StoreRequest{UIDs: Ranges{{UID(1 + i*10), UID(100 + i*10 + k)}}, Op: FlagOp(i % 2), Flags: Seen})
+			return cmp.Or(err, consistent(s))
+		})
+	}
+	run(asCarol, func(i int, g *Account, s *Snapshot) error {
+		_, err := g.Destroy(ctx, inbox, Ranges{{UID(i * 7), UID(i * 7)}})
+		return cmp.Or(err, consistent(s))
+	})
+	run(asDave, func(_ int, g *Account, s *Snapshot) error {
+		return cmp.Or(consistent(s), g.Emails(ctx, []EmailID{s.Email(0)}, WantRow, func(int, *Email) bool { return true }))
+	})
+	run(Viewer{Account: acct}, func(i int, o *Account, s *Snapshot) error {
+		rights := Rights(0)
+		if i%2 == 0 {
+			rights = RightLookup | RightRead
+		}
+		return cmp.Or(o.SetACL(ctx, inbox, Subject{Account: dave}, false, ReplaceFlags, rights), consistent(s), w.Fold(ctx, acct))
+	})
+	wg.Wait()
 	w.check()
 }
