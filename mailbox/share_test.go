@@ -116,6 +116,13 @@ func TestGuestsHaveTheirOwnSeen(t *testing.T) {
 	equal(t, "flags", res.Snapshot.Row(0).Flags.System(), Seen|Flagged|Deleted)
 	equal(t, "flags for the owner", own.Snapshot().Row(0).Flags.System(), Flagged|Deleted)
 	equal(t, "flags for the other guest", vc.Snapshot().Row(1).Flags.System(), Seen|Flagged|Deleted)
+	for rights, unseen := range map[string]uint32{"lri": 6, "lris": 2} { // of six, of which he saw four
+		w.grant(asCarol, 2, rights)
+		ok[CopyResult](t)(c.Copy(ctx, inbox, Ranges{{1, 4}, {7, 8}}, 2))
+		s := ok[*View](t)(c.Open(ctx, 2)).Snapshot()
+		equal(t, "unseen copies with "+rights, s.Status().Unseen, unseen)
+		ok[ExpungeResult](t)(a.Destroy(ctx, 2, All()))
+	}
 	ok[ExpungeResult](t)(a.Expunge(ctx, inbox, All()))
 	equal(t, "unseen after an expunge", vc.Snapshot().Status().Unseen, 3)
 	w.check()
