@@ -55,11 +55,12 @@ var loggedInCapabilities = []string{
 	"THREAD=ORDEREDSUBJECT", // 5256
 	"THREAD=REFERENCES",     // 5256
 	"THREAD=REFS",
-	"WITHIN",      // 5032
-	"FILTERS",     // 5466
-	"MULTISEARCH", // 7377
-	"PARTIAL",     // 9394
-	"UIDBATCHES",  // 10022
+	"WITHIN",       // 5032
+	"SEARCH=FUZZY", // 6203
+	"FILTERS",      // 5466
+	"MULTISEARCH",  // 7377
+	"PARTIAL",      // 9394
+	"UIDBATCHES",   // 10022
 }
 
 // capabilities prints what the server can do in this state: nothing that needs

@@ -125,6 +125,24 @@ func TestFindContext(t *testing.T) {
 	}
 }
 
+// TestFindFuzzy: RFC 6203.
+func TestFindFuzzy(t *testing.T) {
+	c := finding(t)
+	if got := c.ok("SEARCH FUZZY SUBJECT invoise"); got != "* SEARCH 3\n" {
+		t.Errorf("%q", got)
+	}
+	if got := c.ok("SEARCH SUBJECT invoise"); got != "* SEARCH\n" {
+		t.Errorf("%q", got)
+	}
+	got := c.ok("SEARCH RETURN (ALL RELEVANCY) FUZZY SUBJECT plan 1:3")
+	if !regexp.MustCompile(`^\* ESEARCH \(TAG "x\d+"\) ALL 1:2 RELEVANCY \(\d+ \d+\)\n$`).MatchString(got) {
+		t.Errorf("%q", got)
+	}
+	if got := c.ok(`UID SORT (RELEVANCY ARRIVAL) UTF-8 FUZZY SUBJECT "november invoices"`); got != "* SORT 3\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestWindow(t *testing.T) {
 	spans := []span{{2, 4}, {7, 8}, {10, 14}}
 	for _, x := range []struct {

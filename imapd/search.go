@@ -18,7 +18,7 @@ var searchOps = map[imap.SearchOp]mailbox.Op{
 	imap.SearchSince: mailbox.OpSince, imap.SearchSentBefore: mailbox.OpSentBefore, imap.SearchSentOn: mailbox.OpSentOn,
 	imap.SearchSentSince: mailbox.OpSentSince, imap.SearchSavedBefore: mailbox.OpSavedBefore, imap.SearchSavedOn: mailbox.OpSavedOn,
 	imap.SearchSavedSince: mailbox.OpSavedSince, imap.SearchLarger: mailbox.OpLarger, imap.SearchSmaller: mailbox.OpSmaller,
-	imap.SearchFuzzy: mailbox.OpAnd, imap.SearchYounger: mailbox.OpYounger, imap.SearchOlder: mailbox.OpOlder,
+	imap.SearchFuzzy: mailbox.OpFuzzy, imap.SearchYounger: mailbox.OpYounger, imap.SearchOlder: mailbox.OpOlder,
 }
 
 // source is what is searched: a mailbox at one moment.
@@ -62,7 +62,7 @@ func (src *source) search(ctx context.Context, req *imap.SearchRequest) (*imap.S
 	var scores []uint8
 	var err error
 	if relevancy || byRelevancy {
-		found, scores, err = src.scored(ctx, q)
+		found, scores, err = src.acct.SearchScored(ctx, src.snap, q)
 	} else {
 		found, err = src.acct.Search(ctx, src.snap, q)
 	}
@@ -85,13 +85,6 @@ func (src *source) search(ctx context.Context, req *imap.SearchRequest) (*imap.S
 		}
 	}
 	return d, nil
-}
-
-// scored searches and tells how relevant each message is: all alike, as nothing is
-// taken loosely that does not fit exactly.
-func (src *source) scored(ctx context.Context, q *mailbox.Query) (found []int, scores []uint8, err error) {
-	found, err = src.acct.Search(ctx, src.snap, q)
-	return found, slices.Repeat([]uint8{100}, len(found)), err
 }
 
 func sortKeys(keys []imap.SortKey) []mailbox.SortKey {
