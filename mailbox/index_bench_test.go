@@ -6,6 +6,11 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/postino-mail/postino/blob"
+	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/kv/lsm"
+	"github.com/postino-mail/postino/vfs"
 )
 
 // zipfLetter is a letter of about 3 KB in words as frequent as those of a language.
@@ -36,14 +41,28 @@ func zipfLetter(r *rand.Rand, z *rand.Zipf, n int) []byte {
 	return bytes.ReplaceAll(b.Bytes(), []byte{0}, []byte("q"))
 }
 
-// BenchmarkIndex indexes letters of 3 KB and searches them, 100,000 with -benchtime
-// of one run.
+// indexWorld is a store on disk that takes many bodies at once.
+func indexWorld(b *testing.B) *world {
+	w := &world{TB: b, fs: vfs.OS()}
+	dir := b.TempDir()
+	w.db = ok[*lsm.DB](b)(lsm.Open(w.fs, dir+"/kv", lsm.Options{Guard: lsm.GuardOptions{Ballast: -1}}))
+	b.Cleanup(func() { w.db.Close() })
+	w.blobs = ok[*blob.Store](b)(blob.New(w.db, w.fs, dir+"/blobs", blob.Options{MemoryBudget: 16 << 30}))
+	w.Store = New(w.db, w.blobs, Options{})
+	w.update(func(tx kv.Tx) error { return w.Store.Create(tx, acct, Quota{}, began) })
+	return w
+}
+
+// BenchmarkIndex indexes 100,000 letters of 3 KB and searches them; 10,000 with
+// -short.
 func BenchmarkIndex(b *testing.B) {
 	n := 100_000
 	if testing.Short() {
 		n = 10_000
 	}
-	w, a, _ := benchWorld(b, 0)
+	w := indexWorld(b)
+	a := w.account()
+	defer a.Close()
 	r := rand.New(rand.NewPCG(1, 2))
 	z := rand.NewZipf(r, 1.1, 4, 200_000)
 	size := 0

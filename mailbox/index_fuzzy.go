@@ -3,6 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"context"
+	"math/bits"
 	"slices"
 	"unicode"
 	"unicode/utf8"
@@ -33,6 +34,7 @@ type looseWord struct {
 	plain []rune // without accents
 	begin []byte // plain as octets
 	wrong int    // letters that may be
+	mask  uint64 // of the ASCII letters of plain
 	part  bool   // of a word; else characters that are found anywhere
 }
 
@@ -41,6 +43,7 @@ func looseWords(needle []byte) (words []looseWord) {
 	eachTerm(needle, true, func(term []byte) {
 		w := looseWord{term: bytes.Clone(term), begin: withoutMarks(nil, term)}
 		w.plain = []rune(string(w.begin))
+		w.mask = asciiMask(w.begin)
 		kind, _ := runAt(term)
 		if w.part = kind == part; w.part {
 			w.wrong = btoi(len(w.plain) >= 4) + btoi(len(w.plain) >= 8)
@@ -50,6 +53,24 @@ func looseWords(needle []byte) (words []looseWord) {
 		}
 	})
 	return words
+}
+
+// octetMask has a bit for each octet in b, some sharing one.
+func octetMask(b []byte) (mask uint64) {
+	for _, c := range b {
+		mask |= 1 << (c & 63)
+	}
+	return mask
+}
+
+// asciiMask is octetMask of the ASCII in b.
+func asciiMask(b []byte) (mask uint64) {
+	for i, c := range b {
+		if c < utf8.RuneSelf {
+			mask |= octetMask(b[i : i+1])
+		}
+	}
+	return mask
 }
 
 // withoutMarks appends a folded text without its combining marks.
@@ -82,7 +103,8 @@ func (w *looseWord) quality(term []byte) int {
 		}
 		return beginning
 	}
-	if w.wrong == 0 {
+	// Each letter that the term lacks is one that is wrong.
+	if w.wrong == 0 || len(term)+w.wrong < len(w.plain) || bits.OnesCount64(w.mask&^octetMask(term)) > w.wrong {
 		return 0
 	}
 	switch n := w.distance(term); {
