@@ -183,9 +183,6 @@ func (c *conn) checkMessage(l wire.Literal, before int64) error {
 // appendMessage gives one message to the session.
 func (c *conn) appendMessage(app Appender, m AppendMessage, d appendData) error {
 	w, err := app.Message(c.ctx, m)
-	if !c.out.unicode() {
-		w = &asciiHeader{w: w}
-	}
 	switch {
 	case err != nil:
 	case d.catenate:

@@ -388,34 +388,14 @@ func TestObjects(t *testing.T) {
 		S: i OK LIST completed`)
 }
 
-// TestAppendUTF8: RFC 9755 §4. The body may hold anything.
-func TestAppendUTF8(t *testing.T) {
-	store := newMemStore()
-	_, connect := start(t, store, nil)
+// TestAppendEightBit: headers with octets above 127 are taken from every client,
+// though RFC 9755 §4 wants them only after ENABLE UTF8=ACCEPT: old mail has them, and
+// a client that moves it could not do otherwise.
+func TestAppendEightBit(t *testing.T) {
+	_, connect := start(t, newMemStore(), nil)
 	c := login(t, connect)
-	for _, x := range []struct{ message, want string }{
-		{"Subject: \xc3\xa9\r\n\r\nx", "x NO [CANNOT]"},
-		{"Subject: x\r\nFrom: a\xff", "x NO [CANNOT]"},
-		{"Subject: x\r\n\r\n\xc3\xa9\r\n", "x OK "},
-		{"\r\n\xc3\xa9\r\n", "x OK "},
-		{"Subject: x\n\n\xc3\xa9\n", "x OK "},
-	} {
-		if got := c.do("APPEND INBOX " + literal(x.message)); !strings.HasPrefix(got[0], x.want) {
-			t.Errorf("%q: %q", x.message, got)
-		}
-	}
-	c.do("ENABLE UTF8=ACCEPT")
-	if got := c.do("APPEND INBOX " + literal("Subject: \xc3\xa9\r\n\r\nx")); !strings.HasPrefix(got[0], "x OK ") {
-		t.Errorf("enabled: %q", got)
-	}
-	// However it comes in pieces.
-	for _, size := range []int{1, 2, 3} {
-		h, in := &asciiHeader{w: io.Discard}, "Subject: x\r\n\r\n\xc3\xa9"
-		for i := 0; i < len(in); i += size {
-			if _, err := h.Write([]byte(in[i:min(len(in), i+size)])); err != nil {
-				t.Errorf("pieces of %d: %v at %d", size, err, i)
-			}
-		}
+	if got := c.do("APPEND INBOX " + literal("Subject: \xe9\r\n\r\nx")); !strings.HasPrefix(got[0], "x OK ") {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -168,3 +168,26 @@ func (w *world) account(local string) mailbox.AccountID {
 	}
 	return mailbox.AccountID(u.ID)
 }
+
+// give gives rights on a mailbox, as the administrator does.
+func (w *world) give(t testing.TB, owner directory.User, box, who, rights string) {
+	t.Helper()
+	ctx := context.Background()
+	a, err := w.desk.opts.Mailboxes.Account(ctx, mailbox.AccountID(owner.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	info, err := a.Mailbox(box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, domain, err := w.desk.opts.Directory.ACLSubject(ctx, owner.Address.Domain, who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ := mailbox.ParseRights(rights)
+	if err := a.SetACL(ctx, info.ID, mailbox.Subject{Account: mailbox.AccountID(id), Domain: domain}, false, mailbox.ReplaceFlags, r); err != nil {
+		t.Fatal(err)
+	}
+}
