@@ -13,6 +13,8 @@ type command struct {
 	numbered bool
 	// message commands take whole messages as literals.
 	message bool
+	// removes: its answer are messages that leave the selected mailbox.
+	removes bool
 	run     func(c *conn) error
 }
 
@@ -57,12 +59,13 @@ func commandTable() map[string]*command {
 		{name: "SETQUOTA", states: loggedIn, run: (*conn).setQuota},
 		{name: "GETMETADATA", states: loggedIn, run: (*conn).getMetadata},
 		{name: "SETMETADATA", states: loggedIn, run: (*conn).setMetadata},
+		{name: "NOTIFY", states: loggedIn, run: (*conn).notify},
 		{name: "IDLE", states: loggedIn, run: (*conn).idle},
 
 		{name: "CHECK", states: selected, run: (*conn).noop},
 		{name: "CLOSE", states: selected, run: (*conn).close},
 		{name: "UNSELECT", states: selected, run: (*conn).unselect},
-		{name: "EXPUNGE", states: selected, run: (*conn).expunge},
+		{name: "EXPUNGE", states: selected, removes: true, run: (*conn).expunge},
 		{name: "SEARCH", states: selected, numbered: true, run: (*conn).search},
 		{name: "SORT", states: selected, numbered: true, run: (*conn).sort},
 		{name: "THREAD", states: selected, numbered: true, run: (*conn).thread},
@@ -71,9 +74,9 @@ func commandTable() map[string]*command {
 		{name: "UIDBATCHES", states: selected, run: (*conn).uidBatches},
 		{name: "FETCH", states: selected, numbered: true, run: (*conn).fetch},
 		{name: "STORE", states: selected, numbered: true, run: (*conn).store},
-		{name: "REPLACE", states: selected, message: true, run: (*conn).replace},
+		{name: "REPLACE", states: selected, message: true, removes: true, run: (*conn).replace},
 		{name: "COPY", states: selected, run: (*conn).copy},
-		{name: "MOVE", states: selected, run: (*conn).move},
+		{name: "MOVE", states: selected, removes: true, run: (*conn).move},
 		{name: "UID", states: selected, run: (*conn).uidCommand},
 	} {
 		table[c.name] = &c

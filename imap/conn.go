@@ -54,6 +54,7 @@ type conn struct {
 	collation  string  // the active comparator; empty: i;unicode-casemap (RFC 5255 §4)
 	extras     *extras // nil until one is used
 	idling     atomic.Bool
+	listening  atomic.Bool // NOTIFY asked to be told between commands, too
 	changed    atomic.Bool // a Poll has something to write
 	loginUntil time.Time
 	bad        int // commands answered BAD
@@ -103,7 +104,7 @@ type fatal string
 func (f fatal) Error() string { return string(f) }
 
 var (
-	errWake     = errors.New("woken") // IDLE has something to write
+	errWake     = errors.New("woken") // there is something to write in IDLE or by NOTIFY
 	errShutdown = fatal("Server is shutting down")
 	errIdle     = fatal("Idle for too long")
 	errReplied  = errors.New("replied") // the command sent its tagged reply or sends it later
@@ -133,7 +134,7 @@ func (c *conn) wake() {
 
 // mustRun tells whether there is something to do without input.
 func (c *conn) mustRun() bool {
-	return c.srv.closing.Load() || c.idling.Load() && c.changed.Load()
+	return c.srv.closing.Load() || (c.idling.Load() || c.listening.Load()) && c.changed.Load()
 }
 
 // Read is the one place that reads from the client. It waits until input comes,
@@ -161,7 +162,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		case err != nil:
 		case c.srv.closing.Load():
 			err = errShutdown
-		case c.idling.Load() && c.changed.Load():
+		case (c.idling.Load() || c.between && c.listening.Load()) && c.changed.Load():
 			return 0, errWake
 		default:
 			if n, err = c.receive(p); n > 0 {
@@ -312,7 +313,10 @@ func (c *conn) step() bool {
 		c.between = false
 	}
 	if c.readErr == errWake {
-		c.readErr = nil
+		if c.readErr = nil; !c.idling.Load() {
+			c.notice()
+			return c.ended()
+		}
 	}
 	if c.readErr == nil {
 		if c.idling.Load() {

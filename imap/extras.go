@@ -6,6 +6,7 @@ import "github.com/postino-mail/postino/imap/internal/inflate"
 // first of them is used, so that an idle client costs no more for it.
 type extras struct {
 	contexts searchContexts
+	notified *notified       // NOTIFY was used
 	inflate  *inflate.Reader // COMPRESS is active
 }
 

@@ -12,7 +12,7 @@ func (c *conn) idle() error {
 	c.out.text("idling")
 	c.out.str("\r\n")
 	c.idling.Store(true)
-	if c.state == selected {
+	if c.state == selected || c.listening.Load() {
 		c.sess.Watch(c.wake)
 		c.poll() // what came before Watch
 	}
@@ -21,7 +21,7 @@ func (c *conn) idle() error {
 
 // stepIdle writes what changed, and ends IDLE at DONE.
 func (c *conn) stepIdle() {
-	if c.changed.Swap(false) && c.state == selected {
+	if c.changed.Swap(false) && (c.state == selected || c.listening.Load()) {
 		c.poll()
 	}
 	if c.in.Buffered() == 0 {
@@ -40,7 +40,7 @@ func (c *conn) stepIdle() {
 	}
 	c.p.Reset(line)
 	c.idling.Store(false)
-	if c.state == selected {
+	if c.state == selected && !c.listening.Load() {
 		c.sess.Watch(nil)
 	}
 	c.changed.Store(false)

@@ -180,6 +180,9 @@ type UpdateWriter struct {
 	uid      bool // within a UID command: FETCH responses name the UID
 	silent   bool // STORE with .SILENT
 	readOnly bool
+	noFlags  bool            // nobody wants to hear of flags
+	others   bool            // see Others
+	fresh    uint32          // the first message that is new, 0 none
 	vanished []Range         // expunged, not yet told; see gone
 	track    *searchContexts // nil when no search is to be kept up to date
 }
@@ -190,6 +193,9 @@ func (w *UpdateWriter) Exists(n uint32) {
 		w.track.grown = true
 	}
 	w.count(n, " EXISTS\r\n")
+	if w.fresh == 0 {
+		w.fresh = w.out.exists + 1
+	}
 	w.out.exists = n
 }
 
@@ -246,7 +252,7 @@ func (w *UpdateWriter) Flags(seq, uid uint32, modseq uint64, f Flag, keywords []
 	}
 	o := w.out
 	w.settle()
-	if w.silent && !o.condstore {
+	if w.noFlags || w.silent && !o.condstore {
 		return
 	}
 	o.str("* ")

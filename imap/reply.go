@@ -12,7 +12,7 @@ func (c *conn) finish(err error) {
 	if c.readErr != nil || c.out.err != nil || err == errReplied {
 		return
 	}
-	if c.state == selected && c.cmd != nil && !c.noPoll {
+	if (c.state == selected || c.listening.Load()) && c.cmd != nil && !c.noPoll {
 		c.poll()
 	}
 	if c.out.err != nil {
@@ -35,7 +35,15 @@ func (c *conn) finish(err error) {
 // are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1).
 func (c *conn) poll() {
 	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly, track: c.tracked()}
-	err := c.sess.Poll(c.ctx, &w, c.uid && !c.seqs || !c.cmd.numbered)
+	expunge, n := c.cmd == nil || c.uid && !c.seqs || !c.cmd.numbered, c.notifies()
+	if n != nil {
+		c.changed.Store(!expunge) // what cannot be told now wakes at once
+		var any bool
+		if any, expunge = n.restrict(&w, c.cmd, expunge); !any {
+			return
+		}
+	}
+	err := c.sess.Poll(c.ctx, &w, expunge)
 	w.settle()
 	if err != nil {
 		if replyFor(err).Code == "SERVERBUG" {
@@ -47,6 +55,11 @@ func (c *conn) poll() {
 	}
 	if w.track != nil {
 		c.updateContexts(w.track)
+	}
+	if n != nil {
+		if err := c.fetchNew(n, w.fresh); err != nil && replyFor(err).Code == "SERVERBUG" {
+			c.srv.observe.internalError(c, "notify", err)
+		}
 	}
 }
 

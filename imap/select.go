@@ -51,6 +51,9 @@ func (c *conn) open(readOnly bool) error {
 		return err
 	}
 	c.state, c.mailbox, c.readOnly, c.noPoll = selected, name, readOnly || data.ReadOnly, true
+	if c.listening.Load() {
+		c.sess.Watch(c.wake)
+	}
 	c.printSelect(data)
 	if err := c.resync(q, data); err != nil {
 		c.leaveMailbox()

@@ -572,8 +572,8 @@ const (
 	EventServerMetadata
 )
 
-// NotifyGroup asks for events of mailboxes; no Events: none. Of several groups
-// that name a mailbox the first one holds.
+// NotifyGroup asks for events of mailboxes; no Events: none. Those of several groups
+// that name a mailbox add up (RFC 5465 §6).
 type NotifyGroup struct {
 	Filter MailboxFilter
 	Events NotifyEvent

@@ -28,6 +28,8 @@ func (c *conn) unauthenticate() error {
 	// Compression ends behind the reply (§4.1).
 	c.uncompress()
 	c.extras, c.collation = nil, ""
+	c.listening.Store(false)
+	c.changed.Store(false)
 	c.out.enabled = enabled{}
 	return errReplied
 }
