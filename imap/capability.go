@@ -25,6 +25,7 @@ var loggedInCapabilities = []string{
 	"UTF8=ACCEPT",        // 9755
 	"COMPRESS=DEFLATE",   // 4978
 	"UNAUTHENTICATE",     // 8437
+	"NOTIFY",             // 5465
 	"LANGUAGE",           // 5255 §3
 	"I18NLEVEL=2",        // 5255 §4
 	"BINARY",             // 3516

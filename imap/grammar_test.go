@@ -276,6 +276,9 @@ func (g *grammar) code() {
 		default:
 			g.fail("unknown METADATA code " + w)
 		}
+	case "BADEVENT":
+		g.sp()
+		g.list(func() { g.atom() })
 	case "BADCHARSET":
 		g.sp()
 		g.list(func() { g.astring() })

@@ -180,13 +180,13 @@ func (c *conn) notice() {
 	c.poll()
 }
 
-// restrict makes w write what NOTIFY asked for, and tells whether anything may be
+// restrict makes w write what NOTIFY asked for, open: with a mailbox selected, and tells whether anything may be
 // written at all, and expunged.
-func (n *notified) restrict(w *UpdateWriter, cmd *command, expunge bool) (any, exp bool) {
+func (n *notified) restrict(w *UpdateWriter, cmd *command, expunge, open bool) (any, exp bool) {
 	w.uid = true // RFC 5465 §5.1
 	w.noFlags = n.events&EventFlagChange == 0
 	// What the client's own command removed is its answer, not an event.
-	w.others = n.events == 0 && (cmd == nil || !cmd.removes)
+	w.others = !open || n.events == 0 && (cmd == nil || !cmd.removes)
 	if cmd == nil && n.delayed {
 		expunge = false
 	}

@@ -39,7 +39,7 @@ func (c *conn) poll() {
 	if n != nil {
 		c.changed.Store(!expunge) // what cannot be told now wakes at once
 		var any bool
-		if any, expunge = n.restrict(&w, c.cmd, expunge); !any {
+		if any, expunge = n.restrict(&w, c.cmd, expunge, c.state == selected); !any {
 			return
 		}
 	}

@@ -147,6 +147,7 @@ func (s *session) Unselect(context.Context) error {
 func (s *session) Watch(changed func()) {
 	s.changed = changed
 	s.subscribe()
+	s.watchAccounts()
 }
 
 // subscribe makes the notices of the selected mailbox go where Watch said.
@@ -163,11 +164,18 @@ func (s *session) subscribe() {
 	}
 }
 
-// Poll tells what changed between the client's snapshot and the newest one.
+// Poll tells what changed in the selected mailbox, then what Notify asked for.
 func (s *session) Poll(ctx context.Context, w *imap.UpdateWriter, expunge bool) error {
-	if s.sel == nil {
-		return nil
+	if s.sel != nil && !w.Others() {
+		if err := s.pollSelected(ctx, w, expunge); err != nil {
+			return err
+		}
 	}
+	return s.pollNotified(ctx, w)
+}
+
+// pollSelected tells what changed between the client's snapshot and the newest one.
+func (s *session) pollSelected(ctx context.Context, w *imap.UpdateWriter, expunge bool) error {
 	next := s.sel.view.Snapshot()
 	if s.changed == nil { // who watches is told of what is not published yet
 		var err error

@@ -41,15 +41,16 @@ func (d *Desk) NewSession(_ context.Context, c *imap.ConnInfo) (imap.Session, er
 
 // session is one connection's state; see imap.Session for who calls what when.
 type session struct {
-	desk    *Desk
-	conn    *imap.ConnInfo
-	user    string           // canonical address, empty until logged in
-	proved  *directory.User  // by the SASL exchange under way
-	acct    *mailbox.Account // the user's own; nil until logged in
-	viewer  mailbox.Viewer   // who looks at the accounts of others
-	others  map[mailbox.AccountID]*mailbox.Account
-	sel     *selected // nil when no mailbox is open
-	changed func()    // whom to tell of changes
+	desk     *Desk
+	conn     *imap.ConnInfo
+	user     string           // canonical address, empty until logged in
+	proved   *directory.User  // by the SASL exchange under way
+	acct     *mailbox.Account // the user's own; nil until logged in
+	viewer   mailbox.Viewer   // who looks at the accounts of others
+	others   map[mailbox.AccountID]*mailbox.Account
+	sel      *selected // nil when no mailbox is open
+	changed  func()    // whom to tell of changes
+	notified *notified // nil without NOTIFY
 }
 
 // Mechanisms lists what Authenticate can start.
@@ -132,6 +133,7 @@ func (s *session) User() string { return s.user }
 // Close gives everything back.
 func (s *session) Close() error {
 	err := s.Unselect(context.Background())
+	s.endNotify()
 	for _, a := range s.others {
 		a.Close()
 	}
