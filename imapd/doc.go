@@ -19,7 +19,7 @@
 // Limits: those of the engine (security.md section 6) and of mailbox (quota,
 // names, keywords). Sequence sets are kept as ranges, never expanded.
 //
-// Standards: RFC 9051, RFC 3501, RFC 7162 (CONDSTORE), RFC 3516 (BINARY),
+// Standards: RFC 9051, RFC 3501, RFC 7162 (CONDSTORE, QRESYNC), RFC 5465 (NOTIFY), RFC 3516 (BINARY),
 // RFC 4315 (UIDPLUS), RFC 6851 (MOVE), RFC 6154 (SPECIAL-USE), RFC 4314 (ACL),
 // RFC 4469 (CATENATE), RFC 5464 (METADATA), RFC 8474 (OBJECTID), RFC 8508 (REPLACE),
 // RFC 8514 (SAVEDATE), RFC 8970 (PREVIEW), RFC 9208 (QUOTA), RFC 5256 (SORT,
