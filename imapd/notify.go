@@ -152,7 +152,7 @@ func (s *session) tellMailboxes(w *imap.UpdateWriter, a *notifiedAccount) {
 	parents := map[string]bool{}
 	renamed := map[string]string{}
 	var selected mailbox.MailboxID
-	if s.sel != nil && a.acct == s.acct {
+	if s.sel != nil && a.acct == s.sel.acct {
 		selected = s.sel.view.Mailbox()
 	}
 	for _, m := range a.acct.Mailboxes() {
