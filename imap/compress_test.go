@@ -180,9 +180,12 @@ func TestCompressUnauthenticate(t *testing.T) {
 	squeeze(c)
 	sq := c.nc.(squeezed)
 	w := sq.w
+	var b bytes.Buffer // in one piece, so that the end of the stream comes with the command
+	w.Reset(&b)
 	io.WriteString(w, "a UNAUTHENTICATE\r\n")
 	w.Close()
-	io.WriteString(raw, "b LOGIN ann secret\r\n")
+	b.WriteString("b LOGIN ann secret\r\n")
+	raw.Write(b.Bytes())
 	c.play(`S: a OK UNAUTHENTICATE completed`)
 	c.nc, c.r = raw, bufio.NewReader(io.TeeReader(sq.r, &c.seen))
 	c.play(`
