@@ -102,9 +102,6 @@ func openStores(o StoreOptions) (*Stores, error) {
 // accountHooks keep the mailboxes in step with the users, in one transaction.
 func (s *Stores) accountHooks() directory.AccountHooks {
 	id := func(u directory.User) mailbox.AccountID { return mailbox.AccountID(u.ID) }
-	quota := func(u directory.User) mailbox.Quota {
-		return mailbox.Quota{Bytes: u.Quota, Messages: u.MaxMessages, Mailboxes: u.MaxMailboxes}
-	}
 	return directory.AccountHooks{
 		Scopes: func(n uint64) []kv.Scope { return []kv.Scope{s.Mailboxes.Scope(mailbox.AccountID(n))} },
 		Create: func(tx kv.Tx, u directory.User) error {

@@ -211,7 +211,6 @@ type columnReader struct {
 	ids       []EmailID
 	rows      []span             // summaries of ids
 	envelopes map[EmailID][]byte // of those whose summaries lack the addresses
-	scratch   []byte
 }
 
 // read makes the pages of the emails [first, end).

@@ -15,7 +15,6 @@ type model struct {
 	deleted []bool
 	seen    []bool
 	bad     int
-	utf8    bool
 }
 
 // do returns the beginning of the reply's first line; "" is the end.
