@@ -100,6 +100,7 @@ var arrows = map[string][]string{
 	"test/memnet":  {}, // stands where the system's network would
 	"test/script":  join(forDesks, desks, []string{"config", "app", "kv/lsm", "test/memnet"}),
 	"test/crash":   join(forDesks, desks, []string{"config", "app", "kv/lsm", "test/memnet"}),
+	"test/imap":    join(forDesks, desks, []string{"config", "app", "kv/lsm", "test/memnet"}),
 	"test/sim":     join(forDesks, desks, []string{"config", "app", "kv/lsm"}),
 }
 
