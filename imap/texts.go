@@ -202,13 +202,14 @@ var texts = map[string][2]string{
 	"Replacement message ready": {"Messaggio sostitutivo pronto", "Mesajul înlocuitor este pregătit"},
 
 	// Of the store behind.
-	"A limit cannot be 0":             {"Un limite non può essere 0", "O limită nu poate fi 0"},
-	"No such message":                 {"Messaggio inesistente", "Mesaj inexistent"},
-	"No such quota root":              {"Radice di quota inesistente", "Rădăcină de cotă inexistentă"},
-	"No such resource":                {"Risorsa inesistente", "Resursă inexistentă"},
-	"No user of this name here":       {"Nessun utente con questo nome qui", "Niciun utilizator cu acest nume aici"},
-	"Special use not supported":       {"Uso speciale non gestito", "Utilizare specială nesuportată"},
-	"The owner has all rights always": {"Il proprietario ha sempre tutti i diritti", "Proprietarul are întotdeauna toate drepturile"},
-	"Too many annotations":            {"Troppe annotazioni", "Prea multe adnotări"},
-	"Value too large":                 {"Valore troppo grande", "Valoare prea mare"},
+	"A limit cannot be 0":                 {"Un limite non può essere 0", "O limită nu poate fi 0"},
+	"No such message":                     {"Messaggio inesistente", "Mesaj inexistent"},
+	"No such quota root":                  {"Radice di quota inesistente", "Rădăcină de cotă inexistentă"},
+	"No such resource":                    {"Risorsa inesistente", "Resursă inexistentă"},
+	"No user of this name here":           {"Nessun utente con questo nome qui", "Niciun utilizator cu acest nume aici"},
+	"Special use not supported":           {"Uso speciale non gestito", "Utilizare specială nesuportată"},
+	"Another mailbox has the special use": {"Un'altra casella ha già questo uso speciale", "Altă cutie poștală are deja această utilizare specială"},
+	"The owner has all rights always":     {"Il proprietario ha sempre tutti i diritti", "Proprietarul are întotdeauna toate drepturile"},
+	"Too many annotations":                {"Troppe annotazioni", "Prea multe adnotări"},
+	"Value too large":                     {"Valore troppo grande", "Valoare prea mare"},
 }

@@ -114,8 +114,10 @@ func TestObjects(t *testing.T) {
 	if got := c.ok("STATUS Job (DELETED DELETED-STORAGE)"); !strings.Contains(got, fmt.Sprintf("(DELETED 1 DELETED-STORAGE %d)", len(letter))) {
 		t.Errorf("deleted: %s", got)
 	}
-	if got := c.do(`CREATE Later (USE (\Snoozed))`); !strings.HasPrefix(got, "NO [USEATTR]") {
-		t.Error(got)
+	for _, use := range []string{`\Snoozed`, `\Archive`} { // unknown, taken (RFC 6154 §3)
+		if got := c.do(`CREATE Later (USE (%s))`, use); !strings.HasPrefix(got, "NO [USEATTR]") {
+			t.Error(got)
+		}
 	}
 }
 

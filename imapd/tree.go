@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 
+	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/imap"
 	"github.com/postino-mail/postino/mailbox"
 )
@@ -118,6 +119,11 @@ func (s *session) Create(ctx context.Context, req imap.CreateRequest) (*imap.Cre
 		return nil, err
 	}
 	info, err := p.acct.Create(ctx, p.name, use)
+	if use != 0 && postino.Is(err, postino.Conflict) {
+		if _, e := p.acct.Mailbox(p.name); postino.Is(e, postino.NotFound) { // so it is not the name that is taken
+			return nil, &imap.Error{Code: "USEATTR", Text: "Another mailbox has the special use"} // RFC 6154 §3
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
