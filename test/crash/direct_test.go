@@ -67,9 +67,12 @@ func uidList(r mailbox.Ranges) (uids []uint32) {
 
 // stage writes a text as the body of a message that is yet to be stored.
 func (s *session) stage(tag string) (*mailbox.Message, *blob.Writer, error) {
-	text := textOf(tag)
 	s.sums.of(tag)
-	w := s.h.blobs.Create(time.Now())
+	return s.h.stage(textOf(tag))
+}
+
+func (h *house) stage(text []byte) (*mailbox.Message, *blob.Writer, error) {
+	w := h.blobs.Create(time.Now())
 	if _, err := w.Write(text); err != nil {
 		return nil, w, err
 	}

@@ -9,6 +9,9 @@
 //   - mixed_test.go does so while clients change their mailboxes in every way,
 //     with checkpoints, short logs and sweeps, and cuts some recoveries again.
 //     POSTINO_POINTS says how many points, POSTINO_SEED where to begin.
+//   - shared_test.go does so while users share mailboxes, change passwords, come and
+//     go, and a search index is built; sharedlook_test.go is what anybody sees.
+//     POSTINO_SHARED says how many points.
 //   - relay_test.go does so while mail goes to servers of others, which outlive the
 //     crash with a ledger of their own (abroad_test.go); POSTINO_TRIPS says how many
 //     points. relaykill_test.go kills the real program meanwhile,

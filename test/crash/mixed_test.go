@@ -53,14 +53,17 @@ func busyStores(t testing.TB, fs vfs.FS) (*house, error) {
 	}
 	h.stories = story.New(db, story.Options{IDs: h.ids})
 	h.later(h.stories.Close)
-	h.mailboxes = mailbox.New(db, h.blobs, mailbox.Options{FoldRecords: 8, FoldBytes: 4 << 10, LogBytes: 2 << 10, Grace: time.Millisecond})
+	h.mailboxes = mailbox.New(db, h.blobs, mailbox.Options{FoldRecords: 8, FoldBytes: 4 << 10, LogBytes: 2 << 10, Grace: time.Millisecond, IndexShare: 100})
 	h.users = directory.New(db, directory.Options{
-		Argon2: directory.Argon2{MemoryKiB: 64, Time: 1, Threads: 1},
+		Argon2:   directory.Argon2{MemoryKiB: 64, Time: 1, Threads: 1},
+		Legacy:   []string{"CRAM-MD5"},
+		Failures: directory.FailureLimits{MinDelay: time.Microsecond, MaxDelay: time.Microsecond},
 		Accounts: directory.AccountHooks{
 			Scopes: func(id uint64) []kv.Scope { return []kv.Scope{h.mailboxes.Scope(mailbox.AccountID(id))} },
 			Create: func(tx kv.Tx, u directory.User) error {
 				return h.mailboxes.Create(tx, mailbox.AccountID(u.ID), mailbox.Quota{}, time.Now())
 			},
+			Remove: func(tx kv.Tx, u directory.User) error { return h.mailboxes.Remove(tx, mailbox.AccountID(u.ID)) },
 		},
 	})
 	h.later(h.users.Close)
@@ -107,6 +110,11 @@ type run struct {
 
 	points chan *result
 	next   atomic.Int64 // of tags
+
+	// known tells how many steps of each history are known, and examine starts on
+	// what a crash left and notes what it finds.
+	known   func() []int
+	examine func(p *result, fs vfs.FS, probing bool) error
 }
 
 // result is what was found after one crash.
@@ -119,6 +127,7 @@ type result struct {
 	again   bool  // cut the power a second time, while recovering
 	after   []*found
 	probe   []probe
+	circles []*moment // of the accounts that share
 	trouble []string
 }
 
@@ -139,10 +148,7 @@ func (r *run) cut(op vfs.Op) error {
 	}
 	var cuts []*result
 	r.mu.Lock()
-	steps := make([]int, len(r.histories))
-	for i, h := range r.histories {
-		steps[i] = len(h.steps)
-	}
+	steps := r.known()
 	for i, percent := range []int{0, 30, 70, 100} {
 		seed := r.seed<<32 + uint64(op.N)*4 + uint64(i)
 		cuts = append(cuts, &result{name: fmt.Sprintf("seed %d, write %d (%d %s), %d %% kept", r.seed, op.N, op.Kind, op.Path, percent),
@@ -207,6 +213,13 @@ const (
 
 func mixedRound(t *testing.T, seed uint64, want int) tally {
 	r := &run{T: t, mem: vfs.Memory(), seed: seed, every: 1, points: make(chan *result, 16)}
+	r.examine = r.inspect
+	r.known = func() (steps []int) {
+		for _, h := range r.histories {
+			steps = append(steps, len(h.steps))
+		}
+		return steps
+	}
 	if want < 2000 { // spread few points over the round
 		r.every = max(1, int64(3600/want))
 	}
@@ -225,6 +238,12 @@ func mixedRound(t *testing.T, seed uint64, want int) tally {
 		hist.steps = []*model{firstModel(got)}
 		r.histories = append(r.histories, hist)
 	}
+	r.verifying(r.work)
+	return r.judge()
+}
+
+// verifying takes points during work and recovers from all of them.
+func (r *run) verifying(work func()) {
 	var verifiers sync.WaitGroup
 	for range 4 {
 		verifiers.Go(func() {
@@ -234,11 +253,10 @@ func mixedRound(t *testing.T, seed uint64, want int) tally {
 		})
 	}
 	r.take(true)
-	r.work()
+	work()
 	r.take(false)
 	close(r.points)
 	verifiers.Wait()
-	return r.judge()
 }
 
 // work lets clients, senders and the upkeep run side by side.
@@ -400,7 +418,7 @@ func (r *run) recover(p *result) {
 			return
 		}
 	}
-	if err := r.inspect(p, p.fs, true); err != nil {
+	if err := r.examine(p, p.fs, true); err != nil {
 		p.trouble = append(p.trouble, err.Error())
 	}
 }
@@ -413,7 +431,7 @@ func (r *run) cutRecovery(p *result) *vfs.Mem {
 	var mu sync.Mutex
 	var left *vfs.Mem
 	first := p.fs
-	err := r.inspect(&result{seed: p.seed}, vfs.Hook(first, func(op vfs.Op) error {
+	err := r.examine(&result{seed: p.seed}, vfs.Hook(first, func(op vfs.Op) error {
 		if op.N == at {
 			mu.Lock()
 			defer mu.Unlock()
