@@ -4,89 +4,172 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
 	"slices"
 
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/message"
 )
 
-// vocabulary gathers the terms of one section of a segment. A term that is in
-// one email takes about 60 octets until it is written.
+// vocabulary gathers the terms of one section of a segment. Most of building an
+// index is to find a term again here, and most of that is to wait for memory: so
+// all that is known of a term lies together, and a table without pointers leads there.
 type vocabulary struct {
-	numbers map[string]uint32
-	terms   []string
-	seen    []uint64 // by term: the email that it was last seen in, <<8, and the fields
-	email   []uint32 // terms of the email at hand
-	current uint64   // counts emails
-	found   []uint64 // term<<32 | distance of the email<<8 | fields
-	size    int      // octets of terms
+	seed    maphash.Seed
+	slots   []uint64 // upper half of the hash<<32 | where the record is; 0 is none; a power of two
+	records []byte   // of terms, see below; begins with one octet that is none
+	terms   []uint32 // where the records are
+	email   []uint32 // records of the terms of the email at hand
+	current uint32   // counts emails, up to maxSpan
+	found   []uint64 // number of the term<<32 | distance of the email<<8 | fields
+}
+
+// A record has the email that the term was last seen in, <<8, with the fields; the
+// number of the term; its length, up to maxTerm; the term.
+const (
+	recordNumber = 4
+	recordLength = 8
+	recordTerm   = 9
+)
+
+func newVocabulary() vocabulary {
+	return vocabulary{seed: maphash.MakeSeed(), slots: make([]uint64, 1<<10), records: make([]byte, 1), current: 1}
+}
+
+// term returns the term of a record.
+func (v *vocabulary) term(at uint32) []byte {
+	r := v.records[at:]
+	return r[recordTerm:][:r[recordLength]]
 }
 
 func (v *vocabulary) add(term []byte, field int) {
-	n, ok := v.numbers[string(term)]
-	if !ok {
-		n = uint32(len(v.terms))
-		t := string(term)
-		v.numbers[t] = n
-		v.terms, v.seen = append(v.terms, t), append(v.seen, 0)
-		v.size += len(t)
+	at := v.record(term)
+	seen := binary.LittleEndian.Uint32(v.records[at:])
+	if seen>>8 != v.current {
+		seen = v.current << 8
+		v.email = append(v.email, at)
 	}
-	if v.seen[n]>>8 != v.current {
-		v.seen[n] = v.current << 8
-		v.email = append(v.email, n)
+	binary.LittleEndian.PutUint32(v.records[at:], seen|1<<field)
+}
+
+// record returns where the record of a term is, which it makes for a new one.
+func (v *vocabulary) record(term []byte) uint32 {
+	hash := maphash.Bytes(v.seed, term)
+	i := hash
+	for ; ; i++ {
+		s := v.slots[i&uint64(len(v.slots)-1)]
+		if s == 0 {
+			break
+		}
+		if s>>32 == hash>>32 && bytes.Equal(v.term(uint32(s)), term) {
+			return uint32(s)
+		}
 	}
-	v.seen[n] |= 1 << field
+	at := uint32(len(v.records))
+	v.slots[i&uint64(len(v.slots)-1)] = hash>>32<<32 | uint64(at)
+	v.records = binary.LittleEndian.AppendUint32(v.records, 0)
+	v.records = binary.LittleEndian.AppendUint32(v.records, uint32(len(v.terms)))
+	v.records = append(append(v.records, byte(len(term))), term...)
+	v.terms = append(v.terms, at)
+	if 2*len(v.terms) > len(v.slots) {
+		v.grow()
+	}
+	return at
+}
+
+// grow makes room in the table.
+func (v *vocabulary) grow() {
+	v.slots = make([]uint64, 4*len(v.slots))
+	mask := uint64(len(v.slots) - 1)
+	for _, at := range v.terms {
+		hash := maphash.Bytes(v.seed, v.term(at))
+		i := hash
+		for v.slots[i&mask] != 0 {
+			i++
+		}
+		v.slots[i&mask] = hash>>32<<32 | uint64(at)
+	}
 }
 
 // end ends an email; without keep it is as if it had no terms.
 func (v *vocabulary) end(distance uint32, keep bool) {
 	if keep {
-		for _, n := range v.email {
-			v.found = append(v.found, uint64(n)<<32|uint64(distance)<<8|v.seen[n]&0xff)
+		for _, at := range v.email {
+			r := v.records[at:][:recordTerm]
+			v.found = append(v.found, uint64(binary.LittleEndian.Uint32(r[recordNumber:]))<<32|uint64(distance)<<8|uint64(r[0]))
 		}
 	}
 	v.email = v.email[:0]
 	v.current++
 }
 
+// size estimates the memory that is used, also by write.
+func (v *vocabulary) size() int {
+	return len(v.records) + 28*len(v.terms) + 8*len(v.slots) + 12*len(v.found)
+}
+
+// order returns the numbers of the terms in order.
+func (v *vocabulary) order() []uint32 {
+	type entry struct {
+		first  uint64 // octets of the term
+		number uint32
+	}
+	entries := make([]entry, len(v.terms))
+	for n := range entries {
+		var first [8]byte
+		copy(first[:], v.term(v.terms[n]))
+		entries[n] = entry{binary.BigEndian.Uint64(first[:]), uint32(n)}
+	}
+	slices.SortFunc(entries, func(a, b entry) int {
+		if a.first != b.first {
+			return cmp.Compare(a.first, b.first)
+		}
+		return bytes.Compare(v.term(v.terms[a.number]), v.term(v.terms[b.number]))
+	})
+	order := make([]uint32, len(entries))
+	for i, e := range entries {
+		order[i] = e.number
+	}
+	return order
+}
+
 // write gives the terms in order to w.
 func (v *vocabulary) write(w *pageWriter) error {
-	order := make([]uint32, len(v.terms))
-	for i := range order {
-		order[i] = uint32(i)
-	}
-	slices.SortFunc(order, func(a, b uint32) int { return cmp.Compare(v.terms[a], v.terms[b]) })
-	// The emails of each term, in the order in which they came.
-	starts := make([]uint32, len(v.terms)+1)
+	// The emails of each term, in the order in which they came: those of term n are
+	// from ends[n] to ends[n+1] before they are filled in, and up to ends[n] after.
+	ends := make([]uint32, len(v.terms)+1)
 	for _, f := range v.found {
-		starts[f>>32+1]++
+		ends[f>>32+1]++
 	}
 	for i := range v.terms {
-		starts[i+1] += starts[i]
+		ends[i+1] += ends[i]
 	}
-	sorted := make([]uint32, len(v.found))
-	next := slices.Clone(starts)
+	emails := make([]uint32, len(v.found))
 	for _, f := range v.found {
-		sorted[next[f>>32]] = uint32(f)
-		next[f>>32]++
+		emails[ends[f>>32]] = uint32(f)
+		ends[f>>32]++
 	}
 	var p postings
-	for _, n := range order {
-		emails := sorted[starts[n]:starts[n+1]]
-		if len(emails) == 0 {
+	for _, n := range v.order() {
+		from := uint32(0)
+		if n > 0 {
+			from = ends[n-1]
+		}
+		if from == ends[n] {
 			continue
 		}
 		for f := range p {
 			p[f] = p[f][:0]
 		}
-		for _, e := range emails {
-			for f := range p {
-				if e>>f&1 != 0 {
-					p[f] = append(p[f], e>>8)
-				}
+		for _, e := range emails[from:ends[n]] {
+			for fields := uint8(e); fields != 0; fields &= fields - 1 {
+				f := bits.TrailingZeros8(fields)
+				p[f] = append(p[f], e>>8)
 			}
 		}
-		if err := w.add([]byte(v.terms[n]), &p); err != nil {
+		if err := w.add(v.term(v.terms[n]), &p); err != nil {
 			return err
 		}
 	}
@@ -108,7 +191,7 @@ type builder struct {
 func newBuilder(s *Store, base EmailID) *builder {
 	b := &builder{s: s, base: base}
 	for i := range b.words {
-		b.words[i] = vocabulary{numbers: map[string]uint32{}, current: 1}
+		b.words[i] = newVocabulary()
 	}
 	b.emit = func(term []byte) { b.words[b.section].add(term, b.field) }
 	return b
@@ -117,8 +200,7 @@ func newBuilder(s *Store, base EmailID) *builder {
 // size estimates the memory that is used.
 func (b *builder) size() (n int) {
 	for i := range b.words {
-		v := &b.words[i]
-		n += v.size + 60*len(v.terms) + 8*len(v.found)
+		n += b.words[i].size()
 	}
 	return n
 }
