@@ -235,3 +235,35 @@ func (canned) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 func (canned) SetDeadline(time.Time) error      { return nil }
 func (canned) SetReadDeadline(time.Time) error  { return nil }
 func (canned) SetWriteDeadline(time.Time) error { return nil }
+
+// TestLinear: answers a thousand times as long cost no more than a thousand times
+// as many allocations (G2); time is for the eye.
+func TestLinear(t *testing.T) {
+	var allocs []float64
+	for _, n := range []int{100, 100_000} {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, "* %d FETCH (UID %d FLAGS (\\Seen $x) INTERNALDATE \" 5-Mar-2024 10:00:00 +0100\" RFC822.SIZE 11)\r\n", i+1, i+1)
+		}
+		b.WriteString("A1 OK done\r\n")
+		begin, found := time.Now(), 0
+		allocs = append(allocs, testing.AllocsPerRun(1, func() {
+			c, err := New(t.Context(), &canned{Reader: strings.NewReader("* PREAUTH x\r\n" + b.String())}, Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = 0
+			if err := c.Envelopes(t.Context(), 1, func(*Message) error { found++; return nil }); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+		}))
+		t.Logf("%d messages: %v", n, time.Since(begin)/2)
+		if found != n {
+			t.Errorf("%d messages of %d", found, n)
+		}
+	}
+	if allocs[1] > 1000*(allocs[0]+10) {
+		t.Errorf("allocations: %v", allocs)
+	}
+}

@@ -197,3 +197,37 @@ func BenchmarkInflate(b *testing.B) {
 		}
 	}
 }
+
+// TestLinear: a stream a thousand times as long costs no more allocations (G2).
+func TestLinear(t *testing.T) {
+	var allocs []float64
+	for _, n := range []int{4 << 10, 4 << 20} {
+		plain := make([]byte, n)
+		r := rand.New(rand.NewPCG(1, 2))
+		for i := range plain {
+			plain[i] = byte(r.IntN(64))
+		}
+		stream, p := deflate(plain, 6), make([]byte, 8<<10)
+		allocs = append(allocs, testing.AllocsPerRun(2, func() {
+			z, in, got := new(Reader), bytes.NewReader(stream), 0
+			for {
+				k, err := z.Read(p)
+				if got += k; err == io.EOF {
+					break
+				}
+				if err == nil && k == 0 {
+					err = z.Fill(in)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got != n {
+				t.Fatalf("%d octets of %d", got, n)
+			}
+		}))
+	}
+	if allocs[1] > 2.6*(allocs[0]+4) {
+		t.Errorf("allocations: %v", allocs)
+	}
+}
