@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/postino-mail/postino"
@@ -21,6 +22,10 @@ import (
 // itself. Arguments and results are values that encoding/json knows.
 type Admin interface {
 	Call(ctx context.Context, op string, args, result any) error
+	// Send does an operation that takes octets, of any number; Receive one that
+	// gives octets, to fn.
+	Send(ctx context.Context, op string, args any, in io.Reader, result any) error
+	Receive(ctx context.Context, op string, args any, fn func(io.Reader) error) error
 }
 
 // maxControl bounds a request and a reply on the control socket.
@@ -113,6 +118,10 @@ func (s *Stores) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "POST only", http.StatusMethodNotAllowed)
 		return
 	}
+	if strings.HasPrefix(r.URL.Path, streamPath) {
+		s.serveStream(w, r)
+		return
+	}
 	enc := json.NewEncoder(w)
 	args, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxControl))
 	var last frame
@@ -186,6 +195,11 @@ func (r *remote) Call(ctx context.Context, op string, args, result any) error {
 	if err != nil {
 		return postino.E(postino.Internal, op, "", err)
 	}
+	return r.reply(ctx, req, op, result)
+}
+
+// reply sends a request and reads the frames of its reply.
+func (r *remote) reply(ctx context.Context, req *http.Request, op string, result any) error {
 	resp, err := r.http.Do(req)
 	if err != nil {
 		return postino.E(postino.Transient, op, "", err)

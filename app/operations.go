@@ -47,6 +47,8 @@ var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any
 	"queue.reroute":     operation(rerouteQueue),
 	"queue.remove":      operation(removeQueue),
 	"probe":             operation((*Stores).probe),
+	"import.prepare":    operation((*Stores).importPrepare),
+	"import.known":      operation((*Stores).importKnown),
 }
 
 // None stands where an operation has no result.

@@ -179,6 +179,8 @@ const (
 	keyNote    = 'N' // mailbox number or 0, viewer or 0, name: an entry of metadata
 	keySegment = 'J' // the manifest of the index; number, kind, page: a row of a segment
 	keyUIDL    = 'P' // mailbox number, UID>>9: unique-ids of POP3 that messages brought along
+	keyImport  = 'G' // hash of a source: mail that moved in; hash of an item: where the message is
+	keyPast    = 'O' // name: the greatest UIDVALIDITY of a mailbox that had it once
 	keyGone    = 'X' // the account was removed, its rows are being swept
 )
 

@@ -49,6 +49,8 @@
 //	N mailbox viewer name   metadata; mailbox 0: beside mailboxes, viewer 0: shared
 //	J                   the manifest of the index: its segments, and the email up to which they reach
 //	J number kind page  a row of a segment: head, terms, postings; CRC-32C behind it
+//	G source item       the journal of what moved in from elsewhere; without item the source
+//	O name              the greatest UIDVALIDITY that the name had with another mailbox
 //	X                   the account was removed and is being swept
 //
 // and beside accounts:

@@ -255,6 +255,9 @@ func (a *Account) Delete(ctx context.Context, box MailboxID) error {
 		if err != nil {
 			return err
 		}
+		if err := w.outlive(m); err != nil {
+			return err
+		}
 		w.head.used.Bytes -= m.status.Size
 		w.head.used.Messages -= int64(m.status.Messages)
 		w.head.dead += int64(m.status.Messages)
@@ -356,6 +359,9 @@ func (w *writer) rename(old, name string) error {
 		}
 		m, err := w.row(s.row.id)
 		if err != nil {
+			return err
+		}
+		if err := w.outlive(m); err != nil {
 			return err
 		}
 		m.name = to

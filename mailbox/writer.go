@@ -92,7 +92,7 @@ func (m *boxRow) room(n int) error {
 // modseq are filled in.
 func (w *writer) add(m *boxRow, r Row) *Row {
 	c := w.appended[m.id]
-	if c == nil {
+	if c == nil || m.status.UIDNext != c.Messages[len(c.Messages)-1].UID+1 { // UIDs that were kept have gaps
 		c = w.record(&Change{Kind: Appended, Mailbox: m.id})
 		if w.appended == nil {
 			w.appended = map[MailboxID]*Change{}
