@@ -31,6 +31,8 @@ type server struct {
 	smtps      string // TLS from the start
 	imap       string // STARTTLS
 	imaps      string // TLS from the start
+	pop3       string // STLS
+	pop3s      string // TLS from the start
 	lmtp       string // for other software
 	lmtpSocket string // the same, a path
 	dir        string // of data, configuration and program
@@ -52,6 +54,7 @@ func configText(s *server, dir string) string {
 	var listeners strings.Builder
 	for _, l := range []struct{ kind, addr string }{
 		{"smtp", s.mx}, {"submission", s.smtp}, {"submissions", s.smtps}, {"imap", s.imap}, {"imaps", s.imaps},
+		{"pop3", s.pop3}, {"pop3s", s.pop3s},
 		{"lmtp", s.lmtp}, {"lmtp", "unix:" + s.lmtpSocket},
 	} {
 		fmt.Fprintf(&listeners, "[[listener]]\nkind = %q\naddress = %q\n\n", l.kind, l.addr)
@@ -216,7 +219,7 @@ func boot(dir, domain string, users int) (*server, error) {
 		domain: domain, password: "Long-enough-4-a-test", dir: dir, ca: filepath.Join(dir, "cert.pem"), ownLog: filepath.Join(dir, "log"),
 		lmtpSocket: filepath.Join(dir, "lmtp.sock"),
 	}
-	for _, addr := range []*string{&s.mx, &s.smtp, &s.smtps, &s.imap, &s.imaps, &s.lmtp} {
+	for _, addr := range []*string{&s.mx, &s.smtp, &s.smtps, &s.imap, &s.imaps, &s.pop3, &s.pop3s, &s.lmtp} {
 		var err error
 		if *addr, err = freeAddress(); err != nil {
 			return nil, err
@@ -307,7 +310,7 @@ func (s *server) fresh(t *testing.T) int {
 
 // await returns when all listeners answer.
 func (s *server) await() error {
-	for _, addr := range []string{s.mx, s.smtp, s.smtps, s.imap, s.imaps, s.lmtp} {
+	for _, addr := range []string{s.mx, s.smtp, s.smtps, s.imap, s.imaps, s.pop3, s.pop3s, s.lmtp} {
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			c, err := net.Dial("tcp", addr)
 			if err == nil {

@@ -225,7 +225,7 @@ func (m *mbsync) storeFar(t *testing.T, s *server, from, to int, flag imap.Flag)
 	c := open(t, s, userMbsync, nil)
 	defer c.Logout()
 	uids := imap.UIDSet{}
-	for id, mail := range m.far(t, s) {
+	for id, mail := range mails(t, s, userMbsync, "INBOX") {
 		for i := from; i < to; i++ {
 			if id == syncID(i) {
 				uids.AddNum(mail.uid)
@@ -240,44 +240,6 @@ func (m *mbsync) storeFar(t *testing.T, s *server, from, to int, flag imap.Flag)
 	}
 }
 
-type farMail struct {
-	uid   imap.UID
-	flags string
-	text  []byte
-}
-
-// far lists the server's mails by Message-ID.
-func (m *mbsync) far(t *testing.T, s *server) map[string]farMail {
-	t.Helper()
-	c := open(t, s, userMbsync, nil)
-	defer c.Logout()
-	if _, err := c.Select("INBOX", &imap.SelectOptions{ReadOnly: true}).Wait(); err != nil {
-		t.Fatal(err)
-	}
-	section := &imap.FetchItemBodySection{Peek: true}
-	all, err := c.Fetch(imap.SeqSet{{Start: 1, Stop: 0}}, &imap.FetchOptions{
-		UID: true, Flags: true, BodySection: []*imap.FetchItemBodySection{section},
-	}).Collect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	letters := map[imap.Flag]string{imap.FlagAnswered: "R", imap.FlagFlagged: "F", imap.FlagSeen: "S", imap.FlagDraft: "D", imap.FlagDeleted: "T"}
-	found := map[string]farMail{}
-	for _, mail := range all {
-		b := mail.FindBodySection(section)
-		id := messageID(t, b)
-		if _, ok := found[id]; ok {
-			t.Errorf("%s is on the server twice", id)
-		}
-		var flags []string
-		for _, f := range mail.Flags {
-			flags = append(flags, letters[f])
-		}
-		found[id] = farMail{mail.UID, sorted(strings.Join(flags, "")), b}
-	}
-	return found
-}
-
 func sorted(s string) string {
 	r := []rune(s)
 	slices.Sort(r)
@@ -288,7 +250,7 @@ func sorted(s string) string {
 // flags and the text they were made with, and that another run changes nothing.
 func (m *mbsync) converged(t *testing.T, s *server, step string, want map[string]string) {
 	t.Helper()
-	far, near := m.far(t, s), m.files(t)
+	far, near := mails(t, s, userMbsync, "INBOX"), m.files(t)
 	if len(far) != len(want) || len(near) != len(want) {
 		t.Fatalf("%s: %d mails on the server and %d here, want %d", step, len(far), len(near), len(want))
 	}
@@ -305,7 +267,7 @@ func (m *mbsync) converged(t *testing.T, s *server, step string, want map[string
 		var i int
 		fmt.Sscanf(id, "sync-%d@", &i)
 		text := strings.ReplaceAll(syncMessage(i), "\n", "\r\n")
-		if got := withoutTUID(far[id].text); got != text {
+		if got := withoutField(string(far[id].text), "X-TUID"); got != text {
 			if wrong++; wrong < 5 {
 				t.Errorf("%s: %s differs on the server: %q, want %q", step, id, clip(got), clip(text))
 			}
@@ -316,21 +278,10 @@ func (m *mbsync) converged(t *testing.T, s *server, step string, want map[string
 	if again := m.files(t); !maps.Equal(before, again) {
 		t.Errorf("%s: a second run changed the local mail:\n%s", step, out)
 	}
-	for id, mail := range m.far(t, s) {
+	for id, mail := range mails(t, s, userMbsync, "INBOX") {
 		if old := far[id]; old.uid != mail.uid || old.flags != mail.flags {
 			t.Errorf("%s: a second run changed %s on the server:\n%s", step, id, out)
 			break
 		}
 	}
-}
-
-// withoutTUID removes the header field that mbsync adds to what it uploads.
-func withoutTUID(b []byte) string {
-	s := string(b)
-	if i := strings.Index(s, "X-TUID: "); i >= 0 {
-		if j := strings.Index(s[i:], "\r\n"); j >= 0 {
-			return s[:i] + s[i+j+2:]
-		}
-	}
-	return s
 }
