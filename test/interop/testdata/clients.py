@@ -305,19 +305,23 @@ def imap(sent):
     check(d.logout()[0] == "BYE")
 
     # Extensions, when they are announced.
-    if "ENABLE" in capabilities and "UTF8=ACCEPT" in capabilities:
-        ok(c.enable("UTF8=ACCEPT"))
     if "ID" in capabilities:
         ok(c.xatom("ID", '("name" "clients.py")'))
     if "SORT" in capabilities:
-        ok(c.sort("REVERSE SUBJECT", "UTF-8", "ALL"))
+        numbers = ok(c.sort("(REVERSE SUBJECT)", "UTF-8", "ALL"))[0].split()
+        subjects = [next(x[1] for x in ok(c.fetch(n, "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")) if isinstance(x, tuple)) for n in numbers]
+        check(subjects == sorted(subjects, reverse=True) and len(subjects) == before, subjects)
     for algorithm in ("REFERENCES", "ORDEREDSUBJECT"):
         if "THREAD=" + algorithm in capabilities:
-            ok(c.thread(algorithm, "UTF-8", "ALL"))
+            threads = ok(c.thread(algorithm, "UTF-8", "ALL"))[0]
+            check(sorted(map(int, re.findall(rb"\d+", threads))) == list(range(1, before + 1)), threads)
     if "QUOTA" in capabilities:
         ok(c.getquotaroot("INBOX"))
+        refused(c.setquota, "no-such-root", "(STORAGE 1)")
     if "ACL" in capabilities:
-        ok(c.myrights("INBOX"))
+        check(b"lrswipkxtea" in ok(c.myrights("INBOX"))[0] or not OWN)
+        refused(c.getacl, "No-such-mailbox")
+        refused(c.setacl, "Py2", f"nobody-here@{DOMAIN}", "lr")
     if "CONDSTORE" in capabilities:
         check(b"HIGHESTMODSEQ" in ok(c.status("Py2", "(HIGHESTMODSEQ)"))[0])
         ok(c.fetch("1:*", "(FLAGS MODSEQ)"))
@@ -345,6 +349,38 @@ def imap(sent):
     check(c.logout()[0] == "BYE")
 
 
+def utf8():
+    """Names and headers in UTF-8 (RFC 9755)."""
+    c = imaplib.IMAP4_SSL(*addr(IMAPS), ssl_context=TLS)
+    ok(c.login(USER, PASSWORD))
+    if "UTF8=ACCEPT" not in ok(c.capability())[0].decode().upper().split():
+        c.logout()
+        return
+    text = crlf(f"From: <{USER}>\nTo: <дядя@{DOMAIN}>\nSubject: Grüße, непослушный\n\nÜ\n")
+    refused(c.append, "INBOX", "", None, text)
+    ok(c.create("Gr&APwA3w-e-&Z3FOrA-"))
+    ok(c.enable("UTF8=ACCEPT"))
+    name = '"Grüße-東京"'
+    check(any(line and name in line.decode() for line in ok(c.list())), c.list())
+    ok(c.create('"Вход & выход"'))
+    # The library's append() writes the word UTF8 into the message.
+    c.send(f"z1 APPEND {name} UTF8 (~{{{len(text)}+}}\r\n".encode() + text + b")\r\n")
+    answer = c.readline()
+    while not answer.startswith(b"z1 "):
+        answer = c.readline()
+    check(answer.startswith(b"z1 OK"), answer)
+    check(ok(c.select(name)) == [b"1"])
+    check(ok(c.fetch("1", "(BODY.PEEK[])"))[0][1] == text)
+    flat = b" ".join(x if isinstance(x, bytes) else b" ".join(x) for x in ok(c.fetch("1", "(ENVELOPE)")))
+    check("Grüße, непослушный" in flat.decode() and "дядя" in flat.decode(), flat)
+    check(ok(c.search(None, 'SUBJECT "GRÜSSE"')) in ([b"1"], [b""]) and ok(c.search(None, 'SUBJECT "НЕПО"')) == [b"1"])
+    ok(c.close())
+    ok(c.delete(name))
+    ok(c.delete('"Вход & выход"'))
+    c.logout()
+
+
 socket.setdefaulttimeout(60)
 imap(smtp())
+utf8()
 print("all done")
