@@ -22,6 +22,8 @@
 //     below a whole node.
 //   - pop3_test.go cuts the power while sessions of POP3 delete; POSTINO_POP3CUTS says
 //     how many of the points are looked at.
+//   - sample_test.go opens data directories of former programs, testdata/sample-*.tar.gz,
+//     and makes such samples: POSTINO_SAMPLE, POSTINO_PROGRAM.
 //   - ledger_test.go is the ledger and its judge, judge_test.go shows that the
 //     judge sees every kind of damage; direct_test.go and wire_test.go are clients
 //     without and with a protocol.

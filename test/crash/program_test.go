@@ -31,9 +31,13 @@ var built = struct {
 	err error
 }{}
 
-// binary builds the program once for all tests of this process.
+// binary builds the program once for all tests of this process. POSTINO_PROGRAM
+// names another one.
 func binary(t testing.TB) string {
 	t.Helper()
+	if other := os.Getenv("POSTINO_PROGRAM"); other != "" {
+		return other
+	}
 	built.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "postino"); built.err != nil {
 			return

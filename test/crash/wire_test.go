@@ -238,7 +238,11 @@ func (c *imapConn) lookFolder(name string, sums *digests, problems *[]string) (f
 		}
 		tag := tagOf(r.literals[0])
 		f.mails[uid] = mail{tag, flags}
-		if what := sums.check(tag, r.literals[0]); tag == "" || what != "" {
+		what := "no tag"
+		if tag != "" {
+			what = sums.check(tag, r.literals[0])
+		}
+		if what != "" {
 			*problems = append(*problems, fmt.Sprintf("%s: UID %d: tag %q: %s", name, uid, tag, what))
 		}
 	}
