@@ -40,8 +40,8 @@ func (c *conn) appendMessages(replace *NumSet) error {
 		m, d, err := c.appendArguments()
 		switch {
 		case err != nil:
-		case n == c.lim.Messages:
-			err = &Error{Code: "LIMIT", Text: "Too many messages in one APPEND"}
+		case n == c.lim.appended():
+			err = &Error{Code: messageLimit(c.lim.appended(), 0), Text: "Too many messages in one APPEND"} // RFC 9738 §3.1
 		case n == 0 && replace != nil && c.readOnly:
 			err = errReadOnly
 		case n == 0:

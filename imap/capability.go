@@ -62,6 +62,7 @@ var loggedInCapabilities = []string{
 	"MULTISEARCH",  // 7377
 	"PARTIAL",      // 9394
 	"UIDBATCHES",   // 10022
+	"INPROGRESS",   // 9585
 }
 
 // capabilities prints what the server can do in this state: nothing that needs
@@ -80,6 +81,8 @@ func (c *conn) capabilities(o *output) {
 		}
 		o.str(" APPENDLIMIT=") // 7889
 		o.num64(c.lim.Message)
+		o.str(" MESSAGELIMIT=") // 9738
+		o.num64(int64(c.lim.MessageLimit))
 		return
 	}
 	o.str(" LITERAL- SASL-IR ID ENABLE IDLE LANGUAGE")

@@ -63,28 +63,30 @@ type conn struct {
 	ready      bool // there is input, or it is not known
 
 	// The running command.
-	tag      []byte
-	cmd      *command
-	name     string // of the command, "UID FETCH"
-	uid      bool   // within UID
-	seqs     bool   // a search within UID has sequence numbers
-	code     []byte // response code of the tagged OK, with brackets and space
-	noPoll   bool   // the tagged reply follows at once
-	literals int    // read so far
-	octets   int64  // of line and literals so far
-	readErr  error  // of the connection, which ends it
+	tag       []byte
+	cmd       *command
+	name      string    // of the command, "UID FETCH"
+	uid       bool      // within UID
+	seqs      bool      // a search within UID has sequence numbers
+	code      []byte    // response code of the tagged OK, with brackets and space
+	noPoll    bool      // the tagged reply follows at once
+	truncated *Limited  // too many messages were named
+	told      time.Time // when it began, or last said INPROGRESS
+	literals  int       // read so far
+	octets    int64     // of line and literals so far
+	readErr   error     // of the connection, which ends it
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, lim: &s.lim, raw: nc, nc: nc, state: notAuthenticated, addr: addressKey(nc.RemoteAddr())}
-	c.info = ConnInfo{ID: s.nextID.Add(1), Remote: nc.RemoteAddr(), Local: nc.LocalAddr(), Secure: c.secure.Load, TLS: c.tlsState}
+	c.info = ConnInfo{ID: s.nextID.Add(1), Remote: nc.RemoteAddr(), Local: nc.LocalAddr(), Secure: c.secure.Load, TLS: c.tlsState, MessageLimit: s.lim.MessageLimit}
 	_, isTLS := nc.(*tls.Conn)
 	c.secure.Store(isTLS)
 	c.loginUntil = time.Now().Add(s.lim.LoginTime)
 	c.in = wire.Reader{Src: c, Wait: c.flush}
 	c.p.Literals = c
 	c.out = output{conn: nc, stall: s.lim.StallTime}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(context.WithValue(context.Background(), progressKey{}, c))
 	return c
 }
 
@@ -363,7 +365,7 @@ func (c *conn) die(text string) error {
 }
 
 func (c *conn) stepCommand() {
-	c.octets, c.literals, c.code = 0, 0, c.code[:0]
+	c.octets, c.literals, c.code, c.truncated, c.out.within = 0, 0, c.code[:0], nil, false
 	if cap(c.code) > 512 {
 		c.code = nil
 	}
@@ -389,6 +391,7 @@ func (c *conn) stepCommand() {
 	}
 	c.tag = append(c.tag[:0], tag...)
 	if err == nil {
+		c.told = time.Now()
 		err = c.run()
 	}
 	c.finish(err)

@@ -209,6 +209,7 @@ func (c *conn) updateSearch(ctx context.Context, s *searchContext, changed, gone
 		req.Key = SearchKey{Op: SearchAnd, Keys: []SearchKey{{Op: SearchSet, Set: NumSet{UID: true, Ranges: asked}}, s.req.Key}}
 		req.UID, req.ModSeq = true, false
 		data, err := c.sess.Search(ctx, req)
+		err = withoutLimited(err)
 		if err != nil {
 			return err
 		}
@@ -253,7 +254,7 @@ func (c *conn) fetchNews(ctx context.Context, s *searchContext, uids []Range) er
 	req.Set = NumSet{UID: true, Ranges: uids}
 	req.MarkSeen = false
 	w := FetchWriter{out: &c.out, modseq: req.Items&FetchModSeq != 0}
-	return c.sess.Fetch(ctx, &w, req)
+	return withoutLimited(c.sess.Fetch(ctx, &w, req))
 }
 
 // numbers gives UIDs that the session has as the context's client counts: consecutive
@@ -286,6 +287,7 @@ func (c *conn) updateSort(ctx context.Context, s *searchContext, news []Range) e
 	req := s.req
 	req.UID, req.ModSeq = true, false
 	data, err := c.sess.Search(ctx, req)
+	err = withoutLimited(err)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ func (c *conn) copy() error {
 		return err
 	}
 	data, err := c.sess.Copy(c.ctx, set, to)
-	if err != nil {
+	if err = c.limited(err); err != nil {
 		return tryCreate(err)
 	}
 	if len(data.Source) > 0 {
@@ -27,7 +27,7 @@ func (c *conn) move() error {
 		return errReadOnly
 	}
 	data, err := c.sess.Move(c.ctx, set, to)
-	if err != nil {
+	if err = c.limited(err); err != nil {
 		return tryCreate(err)
 	}
 	if len(data.Source) > 0 {
@@ -76,7 +76,7 @@ func (c *conn) expunge() error {
 		return errReadOnly
 	}
 	data, err := c.sess.Expunge(c.ctx, uids)
-	if err == nil && data.HighestModSeq > 0 {
+	if err = c.limited(err); err == nil && data.HighestModSeq > 0 {
 		c.highestModSeq(data.HighestModSeq)
 	}
 	return err

@@ -61,7 +61,7 @@ func (c *conn) fetch() error {
 	if req.MarkSeen {
 		w.track = c.tracked()
 	}
-	return c.sess.Fetch(c.ctx, &w, req)
+	return c.limited(c.sess.Fetch(c.ctx, &w, req))
 }
 
 // fetchModifiers reads "(CHANGEDSINCE n)" (RFC 7162 §3.1.4.1), for UID FETCH also with

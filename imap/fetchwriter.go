@@ -32,7 +32,7 @@ func (w *FetchWriter) Begin(seq, uid uint32) {
 		b = strconv.AppendUint(b, uint64(seq), 10)
 		w.out.buf = append(b, " FETCH ("...)
 	}
-	w.open = true
+	w.open, w.out.within = true, true
 }
 
 // item returns the buffer with the space before an item and its name; w.out.buf is
@@ -186,6 +186,7 @@ func (w *FetchWriter) BinarySize(s *Section, n int64) {
 // End ends the response. An error means that the client is gone.
 func (w *FetchWriter) End() error {
 	w.out.buf = append(w.out.buf, ")\r\n"...)
+	w.out.within = false
 	return w.out.flushFull()
 }
 

@@ -288,6 +288,27 @@ func (g *grammar) code() {
 	case "UNDEFINED-FILTER":
 		g.sp()
 		g.atom()
+	case "MESSAGELIMIT": // RFC 9738 §5
+		g.sp()
+		g.nz()
+		if g.try(" ") {
+			g.nz()
+		}
+	case "INPROGRESS": // RFC 9585 §5
+		g.lit(" (")
+		if !g.try("NIL") {
+			g.string()
+		}
+		g.sp()
+		if g.try("NIL NIL)") {
+			return
+		}
+		g.number()
+		g.sp()
+		if !g.try("NIL") {
+			g.nz()
+		}
+		g.lit(")")
 	case "TOOFEW", "TOOMANY":
 	case "READ-ONLY", "READ-WRITE", "CLOSED", "TRYCREATE", "NONEXISTENT", "ALREADYEXISTS", "CANNOT", "NOPERM",
 		"AUTHENTICATIONFAILED", "PRIVACYREQUIRED", "SERVERBUG", "UNAVAILABLE", "OVERQUOTA", "LIMIT", "TOOBIG",

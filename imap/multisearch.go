@@ -96,13 +96,14 @@ func (c *conn) searchSource(ctx context.Context, q *searchCommand, name string) 
 			return nil, err
 		}
 		valid = st.UIDValidity
-		if data, err = c.sess.Search(ctx, q.SearchRequest); err != nil {
+		data, err = c.sess.Search(ctx, q.SearchRequest)
+		if err = c.limitedIn(err); err != nil {
 			return nil, err
 		}
 		if q.Return&ReturnSave != 0 {
 			c.saved = data.save(&q.SearchRequest)
 		}
-	} else if data, valid, err = c.sess.SearchMailbox(ctx, name, q.SearchRequest); err != nil {
+	} else if data, valid, err = c.sess.SearchMailbox(ctx, name, q.SearchRequest); c.limitedIn(err) != nil {
 		if postino.Is(err, postino.NotFound) || postino.Is(err, postino.Denied) {
 			err = nil
 		}

@@ -201,5 +201,5 @@ func (c *conn) fetchNew(n *notified, first uint32) error {
 	req := *n.fetch
 	req.Set = NumSet{Ranges: []Range{{first, c.out.exists}}}
 	w := FetchWriter{out: &c.out, modseq: req.Items&FetchModSeq != 0}
-	return c.sess.Fetch(c.ctx, &w, req)
+	return withoutLimited(c.sess.Fetch(c.ctx, &w, req))
 }

@@ -73,6 +73,11 @@ func (o *observer) loginFailed(c *conn, how string, err error) {
 	o.log.Info("imap: login failed", "conn", c.info.ID, "remote", c.info.Remote, "how", how, "cause", quote(err.Error()))
 }
 
+// messageLimit tells of clients that do not know, or not mind, the limit (RFC 9738 §4.2).
+func (o *observer) messageLimit(c *conn, l *Limited) {
+	o.log.Info("imap: message limit", "conn", c.info.ID, "user", quote(c.sess.User()), "command", c.name, "refused", l.Refused)
+}
+
 func (o *observer) clientID(c *conn, pairs []string) {
 	if o.log.Enabled(context.Background(), slog.LevelDebug) {
 		quoted := make([]string, len(pairs))

@@ -48,18 +48,20 @@ type Limits struct {
 	Messages int   // messages in one APPEND, 1,000
 	Errors   int   // bad commands in a session, 10
 
-	Depth      int // parentheses, search keys, part paths, 50
-	Ranges     int // ranges in a sequence set, 10,000
-	Items      int // FETCH sections, header fields, LIST patterns and keywords of a command, 1,000 each
-	URL        int // octets of an IMAP URL, 8 KiB
-	Contexts   int // searches and sorts of a session that tell of changes, 8
-	NameLevels int // levels of a mailbox name, 20
-	NameLevel  int // octets of a level, 255
+	Depth        int // parentheses, search keys, part paths, 50
+	Ranges       int // ranges in a sequence set, 10,000
+	Items        int // FETCH sections, header fields, LIST patterns and keywords of a command, 1,000 each
+	MessageLimit int // messages that one command deals with (RFC 9738), 1,000,000
+	URL          int // octets of an IMAP URL, 8 KiB
+	Contexts     int // searches and sorts of a session that tell of changes, 8
+	NameLevels   int // levels of a mailbox name, 20
+	NameLevel    int // octets of a level, 255
 
-	IdleTime    time.Duration // without a command, 30 min
-	StallTime   time.Duration // for a write, 5 min
-	CommandTime time.Duration // for a search, 60 s
-	Handshake   time.Duration // for TLS, 30 s
+	IdleTime     time.Duration // without a command, 30 min
+	StallTime    time.Duration // for a write, 5 min
+	CommandTime  time.Duration // for a search, 60 s
+	ProgressTime time.Duration // between two notices of progress (RFC 9585), 10 s
+	Handshake    time.Duration // for TLS, 30 s
 
 	Connections int // in all, 10,000
 	PerAddress  int // of an IPv4 address or IPv6 /64, 100
@@ -97,6 +99,7 @@ func (l Limits) withDefaults() Limits {
 	orInt(&l.Depth, 50)
 	orInt(&l.Ranges, 10_000)
 	orInt(&l.Items, 1000)
+	orInt(&l.MessageLimit, 1_000_000)
 	orInt(&l.URL, 8<<10)
 	orInt(&l.Contexts, 8)
 	orInt(&l.NameLevels, 20)
@@ -104,6 +107,7 @@ func (l Limits) withDefaults() Limits {
 	orTime(&l.IdleTime, 30*time.Minute)
 	orTime(&l.StallTime, 5*time.Minute)
 	orTime(&l.CommandTime, 60*time.Second)
+	orTime(&l.ProgressTime, 10*time.Second)
 	orTime(&l.Handshake, 30*time.Second)
 	orInt(&l.Connections, 10_000)
 	orInt(&l.PerAddress, 100)

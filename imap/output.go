@@ -35,6 +35,7 @@ type output struct {
 
 	enabled
 	exists uint32 // how many messages the client knows of
+	within bool   // a FETCH response is being written
 }
 
 // enabled is what the client enabled; it decides how responses look.

@@ -18,6 +18,9 @@ func (c *conn) finish(err error) {
 	if c.out.err != nil {
 		return
 	}
+	if err == nil {
+		c.tellLimit()
+	}
 	c.out.buf = append(c.out.buf, c.tag...)
 	if err == nil {
 		c.out.str(" OK ")

@@ -71,7 +71,7 @@ func (c *conn) find(req *SearchRequest) (*SearchData, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.lim.CommandTime)
 	defer cancel()
 	data, err := c.sess.Search(ctx, *req)
-	return data, tooLong(ctx, err)
+	return data, tooLong(ctx, c.limited(err))
 }
 
 // tooLong answers errors that come of the time limit.

@@ -161,6 +161,10 @@ func (p *searchParser) key() (k SearchKey, open bool, err error) {
 		k.Op, p.dollar = SearchSet, p.dollar || p.p.Peek() == '$'
 		k.Set, err = p.numSet()
 		k.Set.UID = true
+	case "UIDAFTER", "UIDBEFORE": // RFC 9738 §3.2
+		var uid uint32
+		uid, err = p.nonZero()
+		k = uidsBeyond(name == "UIDAFTER", uid)
 	case "HEADER":
 		k.Op = SearchHeader
 		if k.Header, err = p.p.AString(); err == nil {
@@ -176,6 +180,18 @@ func (p *searchParser) key() (k SearchKey, open bool, err error) {
 		return p.argument(name)
 	}
 	return k, false, err
+}
+
+// uidsBeyond are the UIDs above or below one. There may be none: "*" has no part in it.
+func uidsBeyond(above bool, uid uint32) SearchKey {
+	k := SearchKey{Op: SearchSet, Set: NumSet{UID: true}}
+	switch {
+	case above && uid < 1<<32-1:
+		k.Set.Ranges = []Range{{uid + 1, 1<<32 - 1}}
+	case !above && uid > 1:
+		k.Set.Ranges = []Range{{1, uid - 1}}
+	}
+	return k
 }
 
 func (p *searchParser) argument(name string) (k SearchKey, open bool, err error) {

@@ -175,4 +175,6 @@ type ConnInfo struct {
 	// TLS is the state of the TLS connection, nil in clear: its client certificate
 	// and channel bindings serve SASL.
 	TLS func() *tls.ConnectionState
+	// MessageLimit is how many messages one command deals with, see [Limited].
+	MessageLimit int
 }

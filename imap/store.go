@@ -60,7 +60,7 @@ func (c *conn) store() error {
 			o.ranges(data.Modified)
 		})
 	}
-	return err
+	return c.limited(err)
 }
 
 // storeModifiers reads "(UNCHANGEDSINCE n)".

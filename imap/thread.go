@@ -32,7 +32,7 @@ func (c *conn) thread() error {
 	ctx, cancel := context.WithTimeout(c.ctx, c.lim.CommandTime)
 	defer cancel()
 	nodes, err := c.sess.Thread(ctx, ThreadRequest{Algorithm: alg, Key: q.Key, Collation: q.Collation, UID: c.uid})
-	if err != nil {
+	if err = c.limited(err); err != nil {
 		return tooLong(ctx, err)
 	}
 	c.out.threads(nodes)

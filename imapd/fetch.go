@@ -2,6 +2,8 @@ package imapd
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/postino-mail/postino/imap"
@@ -10,6 +12,9 @@ import (
 
 // fetchPage is how many messages one page of stored rows may ask for.
 const fetchPage = 4096
+
+// progressEvery is after how many messages FETCH looks whether to tell its progress.
+const progressEvery = 64
 
 // fetch is one FETCH under way.
 type fetch struct {
@@ -20,6 +25,9 @@ type fetch struct {
 	after *mailbox.Snapshot // flags as they are after \Seen was set; nil: the client's snapshot
 	seen  mailbox.Ranges    // messages that this FETCH gave \Seen
 	names []string          // keywords of the message being written
+	down  bool              // the highest UID comes first
+	done  int               // messages so far
+	total int               // and in all
 }
 
 // Fetch answers from the columns alone where it can, and else reads rows page
@@ -29,7 +37,10 @@ func (s *session) Fetch(ctx context.Context, w *imap.FetchWriter, req imap.Fetch
 	if err != nil {
 		return err
 	}
-	spans = window(spans, req.Partial)
+	spans, over := s.limited(window(spans, req.Partial))
+	if over != nil && req.Partial != nil {
+		return &imap.Limited{Refused: true}
+	}
 	if req.Vanished {
 		if err := s.fetchVanished(ctx, w, &req); err != nil {
 			return err
@@ -42,6 +53,10 @@ func (s *session) Fetch(ctx context.Context, w *imap.FetchWriter, req imap.Fetch
 		}
 	}
 	gone := false
+	f.total, f.down = count(spans), over != nil
+	if f.down { // from the highest UID to the lowest (RFC 9738 §3.1)
+		slices.Reverse(spans)
+	}
 	for _, sp := range spans {
 		if f.want == 0 {
 			err = f.columns(sp)
@@ -53,9 +68,9 @@ func (s *session) Fetch(ctx context.Context, w *imap.FetchWriter, req imap.Fetch
 		}
 	}
 	if gone && !req.Set.UID {
-		return imap.ErrExpungeIssued
+		return errors.Join(imap.ErrExpungeIssued, orNil(over))
 	}
-	return nil
+	return orNil(over)
 }
 
 // wants tells what of the stored rows the items need.
@@ -106,16 +121,28 @@ func (f *fetch) markSeen(ctx context.Context, spans []span) error {
 
 // columns writes the messages of a span from memory.
 func (f *fetch) columns(sp span) error {
-	for i, r := range f.s.sel.snap.Rows(sp.lo, sp.hi) {
-		if uint64(r.ModSeq) <= f.req.ChangedSince && f.req.ChangedSince > 0 {
-			continue
+	if f.down {
+		for i := sp.hi - 1; i >= sp.lo; i-- {
+			if err := f.column(i, f.s.sel.snap.Row(i)); err != nil {
+				return err
+			}
 		}
-		f.begin(i, r)
-		if err := f.w.End(); err != nil {
+		return nil
+	}
+	for i, r := range f.s.sel.snap.Rows(sp.lo, sp.hi) {
+		if err := f.column(i, r); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (f *fetch) column(i int, r mailbox.Row) error {
+	if uint64(r.ModSeq) <= f.req.ChangedSince && f.req.ChangedSince > 0 {
+		return nil
+	}
+	f.begin(i, r)
+	return f.w.End()
 }
 
 // rows writes the messages of a span from stored rows; gone tells that some of
@@ -124,11 +151,15 @@ func (f *fetch) rows(ctx context.Context, sp span, gone *bool) error {
 	snap := f.s.sel.snap
 	at := make([]int, 0, min(sp.hi-sp.lo, fetchPage))
 	ids := make([]mailbox.EmailID, 0, cap(at))
-	for lo := sp.lo; lo < sp.hi; {
+	for n := 0; n < sp.hi-sp.lo; {
 		at, ids = at[:0], ids[:0]
-		for ; lo < sp.hi && len(at) < fetchPage; lo++ {
-			if r := snap.Row(lo); f.req.ChangedSince == 0 || uint64(r.ModSeq) > f.req.ChangedSince {
-				at, ids = append(at, lo), append(ids, r.Email)
+		for ; n < sp.hi-sp.lo && len(at) < fetchPage; n++ {
+			i := sp.lo + n
+			if f.down {
+				i = sp.hi - 1 - n
+			}
+			if r := snap.Row(i); f.req.ChangedSince == 0 || uint64(r.ModSeq) > f.req.ChangedSince {
+				at, ids = append(at, i), append(ids, r.Email)
 			}
 		}
 		var failed error
@@ -136,6 +167,9 @@ func (f *fetch) rows(ctx context.Context, sp span, gone *bool) error {
 		err := f.s.sel.acct.Emails(ctx, ids, f.want, func(i int, e *mailbox.Email) bool {
 			found++
 			failed = f.message(ctx, at[i], e)
+			if f.done++; f.done%progressEvery == 0 {
+				imap.Progress(ctx, f.done, f.total)
+			}
 			return failed == nil
 		})
 		if failed != nil {

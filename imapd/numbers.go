@@ -68,11 +68,7 @@ func window(spans []span, p *imap.Partial) []span {
 	if p == nil {
 		return spans
 	}
-	n := 0
-	for _, sp := range spans {
-		n += sp.hi - sp.lo
-	}
-	lo, hi := p.Window(n)
+	lo, hi := p.Window(count(spans))
 	var out []span
 	for _, sp := range spans {
 		if a, b := sp.lo+max(lo, 0), min(sp.lo+hi, sp.hi); a < b {
@@ -81,6 +77,53 @@ func window(spans []span, p *imap.Partial) []span {
 		lo, hi = lo-(sp.hi-sp.lo), hi-(sp.hi-sp.lo)
 	}
 	return out
+}
+
+// count is how many positions there are.
+func count(spans []span) (n int) {
+	for _, sp := range spans {
+		n += sp.hi - sp.lo
+	}
+	return n
+}
+
+// highest leaves of runs the last n positions; n is at most their count.
+func highest(spans []span, n int) []span {
+	for _, sp := range slices.Backward(spans) {
+		if n <= sp.hi-sp.lo {
+			return from(spans, sp.hi-n)
+		}
+		n -= sp.hi - sp.lo
+	}
+	return spans
+}
+
+// from leaves of runs the positions from lo on.
+func from(spans []span, lo int) (out []span) {
+	for _, sp := range spans {
+		if sp.lo = max(sp.lo, lo); sp.lo < sp.hi {
+			out = append(out, sp)
+		}
+	}
+	return out
+}
+
+// limited leaves of runs as many positions as one command deals with, the last ones,
+// and tells the client where it stopped (RFC 9738 §3.1).
+func (s *session) limited(spans []span) ([]span, *imap.Limited) {
+	if count(spans) <= s.conn.MessageLimit {
+		return spans, nil
+	}
+	spans = highest(spans, s.conn.MessageLimit)
+	return spans, &imap.Limited{UID: uint32(s.sel.snap.UID(spans[0].lo))}
+}
+
+// orNil makes an error of what may be none.
+func orNil(l *imap.Limited) error {
+	if l == nil {
+		return nil
+	}
+	return l
 }
 
 // uids returns the UIDs at the positions, as ranges that hold no other message

@@ -23,13 +23,18 @@ var searchOps = map[imap.SearchOp]mailbox.Op{
 
 // source is what is searched: a mailbox at one moment.
 type source struct {
-	acct *mailbox.Account
-	snap *mailbox.Snapshot
-	now  time.Time
+	acct  *mailbox.Account
+	snap  *mailbox.Snapshot
+	now   time.Time
+	limit int // messages that one command looks at
 }
 
 // here is the selected mailbox as its client knows it.
-func (s *session) here() *source { return &source{s.sel.acct, s.sel.snap, time.Now()} }
+func (s *session) here() *source { return s.source(s.sel.acct, s.sel.snap) }
+
+func (s *session) source(acct *mailbox.Account, snap *mailbox.Snapshot) *source {
+	return &source{acct, snap, time.Now(), s.conn.MessageLimit}
+}
 
 // Search asks the mailbox room; positions become the numbers of the client.
 func (s *session) Search(ctx context.Context, req imap.SearchRequest) (*imap.SearchData, error) {
@@ -50,12 +55,17 @@ func (s *session) SearchMailbox(ctx context.Context, name string, req imap.Searc
 	if err != nil {
 		return nil, 0, err
 	}
-	d, err := (&source{p.acct, snap, time.Now()}).search(ctx, &req)
+	d, err := s.source(p.acct, snap).search(ctx, &req)
 	return d, snap.Status().UIDValidity, err
 }
 
 func (src *source) search(ctx context.Context, req *imap.SearchRequest) (*imap.SearchData, error) {
 	q := src.root(&req.Key, req.Collation)
+	var over *imap.Limited
+	if len(req.Sort) == 0 { // that has its columns (RFC 9738 §3.3)
+		over = src.bound(q)
+	}
+	ctx = telling(ctx)
 	relevancy := req.Return&imap.ReturnRelevancy != 0
 	byRelevancy := slices.ContainsFunc(req.Sort, func(k imap.SortKey) bool { return k.By == imap.SortRelevancy })
 	var found []int
@@ -84,7 +94,63 @@ func (src *source) search(ctx context.Context, req *imap.SearchRequest) (*imap.S
 			d.Relevancy(scores[at])
 		}
 	}
-	return d, nil
+	return d, orNil(over)
+}
+
+// bound makes a search that would look at too many messages look at those with the
+// highest UIDs (RFC 9738 §3.1). It looks at the messages that are in all sets that its
+// keys name, at all without one.
+func (src *source) bound(q *mailbox.Query) *imap.Limited {
+	n := src.snap.Len()
+	if n <= src.limit {
+		return nil
+	}
+	looked := mailbox.Ranges{{Lo: 1, Hi: mailbox.UID(n)}} // by sequence number
+	for _, k := range append(q.Subs[:len(q.Subs):len(q.Subs)], q) {
+		switch {
+		case k != q && q.Op != mailbox.OpAnd:
+		case k.Op == mailbox.OpSeq:
+			looked = intersect(looked, k.Set)
+		case k.Op == mailbox.OpUID:
+			looked = intersect(looked, src.numbers(k.Set))
+		}
+	}
+	spans := make([]span, len(looked))
+	for i, r := range looked {
+		spans[i] = span{int(r.Lo) - 1, int(r.Hi)}
+	}
+	if count(spans) <= src.limit {
+		return nil
+	}
+	lowest := src.snap.UID(highest(spans, src.limit)[0].lo)
+	above := &mailbox.Query{Op: mailbox.OpUID, Set: mailbox.Ranges{{Lo: lowest, Hi: 1<<32 - 1}}}
+	if q.Op == mailbox.OpAnd {
+		q.Subs = append(q.Subs, above)
+	} else {
+		all := *q
+		*q = mailbox.Query{Op: mailbox.OpAnd, Subs: []*mailbox.Query{&all, above}, Collation: q.Collation}
+	}
+	return &imap.Limited{UID: uint32(lowest)}
+}
+
+// numbers are the sequence numbers of the messages with UIDs.
+func (src *source) numbers(uids mailbox.Ranges) (out mailbox.Ranges) {
+	for _, r := range uids {
+		i, _ := src.snap.Find(r.Lo)
+		j, found := src.snap.Find(r.Hi)
+		if found {
+			j++
+		}
+		if i < j {
+			out = append(out, mailbox.Range{Lo: mailbox.UID(i + 1), Hi: mailbox.UID(j)})
+		}
+	}
+	return out
+}
+
+// telling makes a long search tell the client how far it is.
+func telling(ctx context.Context) context.Context {
+	return mailbox.WithProgress(ctx, func(done, total int) { imap.Progress(ctx, done, total) })
 }
 
 func sortKeys(keys []imap.SortKey) []mailbox.SortKey {
@@ -98,7 +164,11 @@ func sortKeys(keys []imap.SortKey) []mailbox.SortKey {
 // Thread asks the mailbox room for the threads of what a search finds.
 func (s *session) Thread(ctx context.Context, req imap.ThreadRequest) ([]imap.ThreadNode, error) {
 	src := s.here()
+	if src.snap.Len() > src.limit { // RFC 9738 §3.3
+		return nil, &imap.Limited{Refused: true}
+	}
 	q := src.root(&req.Key, req.Collation)
+	ctx = telling(ctx)
 	found, err := src.acct.Search(ctx, src.snap, q)
 	if err != nil {
 		return nil, err

@@ -236,6 +236,7 @@ func (s *session) Store(ctx context.Context, w *imap.UpdateWriter, req imap.Stor
 	if err != nil || len(spans) == 0 {
 		return &imap.StoreData{}, err
 	}
+	spans, over := s.limited(spans)
 	change := mailbox.StoreRequest{UIDs: s.uids(spans), Op: storeOps[req.Op], Flags: fromWire(req.Flags), Keywords: req.Keywords}
 	if req.Conditional {
 		since := mailbox.ModSeq(req.UnchangedSince)
@@ -250,7 +251,10 @@ func (s *session) Store(ctx context.Context, w *imap.UpdateWriter, req imap.Stor
 	}
 	s.tellKeywords(w, res.Snapshot)
 	s.tellFlags(w, spans, res)
-	return &imap.StoreData{Modified: s.numbers(req.Set.UID, res.Modified)}, w.Err()
+	if w.Err() != nil {
+		return nil, w.Err()
+	}
+	return &imap.StoreData{Modified: s.numbers(req.Set.UID, res.Modified)}, orNil(over)
 }
 
 // tellFlags writes the flags after a Store of every message in spans that is
@@ -282,16 +286,17 @@ func locate(snap *mailbox.Snapshot, hint int, uid mailbox.UID) (int, bool) {
 
 // Copy copies by reference.
 func (s *session) Copy(ctx context.Context, set imap.NumSet, to string) (*imap.CopyData, error) {
-	return s.transfer(ctx, set, to, (*mailbox.Account).Copy, s.desk.opts.Mailboxes.CopyBetween)
+	return s.transfer(ctx, set, to, false, (*mailbox.Account).Copy, s.desk.opts.Mailboxes.CopyBetween)
 }
 
 // Move moves in one commit (RFC 6851 §3.3).
 func (s *session) Move(ctx context.Context, set imap.NumSet, to string) (*imap.CopyData, error) {
-	return s.transfer(ctx, set, to, (*mailbox.Account).Move, s.desk.opts.Mailboxes.MoveBetween)
+	return s.transfer(ctx, set, to, true, (*mailbox.Account).Move, s.desk.opts.Mailboxes.MoveBetween)
 }
 
-// transfer copies or moves within an account, or between two.
-func (s *session) transfer(ctx context.Context, set imap.NumSet, to string,
+// transfer copies or moves within an account, or between two. Too many messages may be
+// moved in part, not copied (RFC 9738 §3.1).
+func (s *session) transfer(ctx context.Context, set imap.NumSet, to string, partly bool,
 	within func(*mailbox.Account, context.Context, mailbox.MailboxID, mailbox.Ranges, mailbox.MailboxID) (mailbox.CopyResult, error),
 	between func(context.Context, *mailbox.Account, mailbox.MailboxID, mailbox.Ranges, *mailbox.Account, mailbox.MailboxID) (mailbox.CopyResult, error),
 ) (*imap.CopyData, error) {
@@ -306,6 +311,11 @@ func (s *session) transfer(ctx context.Context, set imap.NumSet, to string,
 	if len(spans) == 0 {
 		return &imap.CopyData{}, nil
 	}
+	spans, over := s.limited(spans)
+	if over != nil && !partly {
+		over.Refused = true
+		return nil, over
+	}
 	var res mailbox.CopyResult
 	if from := s.sel.view.Mailbox(); p.acct == s.sel.acct {
 		res, err = within(p.acct, ctx, from, s.uids(spans), dst.ID)
@@ -319,18 +329,20 @@ func (s *session) transfer(ctx context.Context, set imap.NumSet, to string,
 	if res.Snapshot != nil && len(d.Source) > 0 {
 		d.HighestModSeq = uint64(res.Snapshot.Status().HighestModSeq)
 	}
-	return d, nil
+	return d, orNil(over)
 }
 
 // Expunge removes messages with \Deleted. Without uids only those go that the
 // client knows of: what arrived later is not its to remove.
 func (s *session) Expunge(ctx context.Context, uids *imap.NumSet) (*imap.ExpungeData, error) {
 	spans := []span{{0, s.sel.snap.Len()}}
+	var over *imap.Limited
 	if uids != nil {
 		var err error
 		if spans, err = s.spans(*uids); err != nil {
 			return nil, err
 		}
+		spans, over = s.limitedDeleted(spans)
 	}
 	which := s.uids(spans)
 	if len(which) == 0 {
@@ -340,5 +352,27 @@ func (s *session) Expunge(ctx context.Context, uids *imap.NumSet) (*imap.Expunge
 	if err != nil {
 		return nil, err
 	}
-	return &imap.ExpungeData{HighestModSeq: uint64(res.ModSeq)}, nil
+	return &imap.ExpungeData{HighestModSeq: uint64(res.ModSeq)}, orNil(over)
+}
+
+// limitedDeleted leaves of runs the last ones, with as many messages that have
+// \Deleted as one UID EXPUNGE removes; EXPUNGE has no limit (RFC 9738 §3.1).
+func (s *session) limitedDeleted(spans []span) ([]span, *imap.Limited) {
+	n := s.conn.MessageLimit
+	if count(spans) <= n {
+		return spans, nil
+	}
+	last := 0 // the lowest that goes
+	for _, sp := range slices.Backward(spans) {
+		for i := sp.hi - 1; i >= sp.lo; i-- {
+			if s.sel.snap.Row(i).Flags.System()&mailbox.Deleted == 0 {
+				continue
+			}
+			if n == 0 {
+				return from(spans, last), &imap.Limited{UID: uint32(s.sel.snap.UID(last))}
+			}
+			n, last = n-1, i
+		}
+	}
+	return spans, nil
 }

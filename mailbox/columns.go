@@ -185,7 +185,9 @@ func (a *Account) columns(ctx context.Context, emails []EmailID, fields []sortFi
 	for i := range r.fresh {
 		r.fresh[i] = make(column, len(lack))
 	}
+	tell, all := progressOf(ctx), len(lack)
 	for len(lack) > 0 {
+		tell((all-len(lack))<<pageBits, all<<pageBits)
 		n := 1
 		for n < min(len(lack), readPages) && lack[n] == lack[n-1]+1 {
 			n++

@@ -247,6 +247,7 @@ func (a *Account) eachSubject(ctx context.Context, s *Snapshot, x *indexed, mess
 		size = 64
 	}
 	ids := make([]EmailID, 0, size)
+	tell := progressOf(ctx)
 	for base := 0; base < len(messages); base += size {
 		page := messages[base:min(base+size, len(messages))]
 		ids = ids[:0]
@@ -259,6 +260,9 @@ func (a *Account) eachSubject(ctx context.Context, s *Snapshot, x *indexed, mess
 		for n, i := range page {
 			if err := ctx.Err(); err != nil {
 				return err
+			}
+			if from == fromText || n == 0 {
+				tell(base+n, len(messages))
 			}
 			m := subject{index: i, row: s.Row(i)}
 			x.place(&m, m.row.Email)
