@@ -9,13 +9,15 @@ import (
 type trouble struct {
 	*memSession
 	steps [][2]int // told by Search and, within and after responses, by Fetch
-	pause time.Duration
-	err   error // of what changes or reads messages, together with the data
+	pause func()   // before each step
+	err   error    // of what changes or reads messages, together with the data
 }
 
 func (s *trouble) tell(ctx context.Context) {
 	for _, p := range s.steps {
-		time.Sleep(s.pause)
+		if s.pause != nil {
+			s.pause()
+		}
 		Progress(ctx, p[0], p[1])
 	}
 }
