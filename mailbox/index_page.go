@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/postino-mail/postino/message"
 )
 
 // A segment is stored in rows. Its terms, sorted, are cut into pages; each page
@@ -226,8 +228,9 @@ func decodeDictionary(row []byte) (dictionary, error) {
 // until fn returns false.
 func (d dictionary) find(p pattern, fn func(place int) bool) {
 	place, counted, from := -1, 0, 0 // place: NULs before counted, less one
+	f := newFinder(p)
 	for {
-		at := bytes.Index(d[from:], p)
+		at := f.index(d[from:])
 		if at < 0 {
 			return
 		}
@@ -248,6 +251,44 @@ func (d dictionary) find(p pattern, fn func(place int) bool) {
 		if p[0] != 0 {
 			from++
 		}
+	}
+}
+
+// finder finds a pattern by its rarest octet, and as [bytes.Index] does where
+// that one proves to be frequent.
+type finder struct {
+	p        pattern
+	rare     int // place of the octet in the pattern
+	seen     int // octets looked at
+	mistaken int // how often the octet was there without the pattern
+}
+
+func newFinder(p pattern) finder {
+	term := bytes.TrimLeft(p, "\x00")
+	return finder{p: p, rare: len(p) - len(term) + message.Rarest(bytes.TrimRight(term, "\x00"))}
+}
+
+// index returns where in b the pattern is, -1 when it is not.
+func (f *finder) index(b []byte) int {
+	for at := 0; ; at++ {
+		if f.mistaken > 64+f.seen/32 {
+			if n := bytes.Index(b[at:], f.p); n >= 0 {
+				return at + n
+			}
+			return -1
+		}
+		if len(b)-at < len(f.p) {
+			return -1
+		}
+		n := bytes.IndexByte(b[at+f.rare:len(b)-len(f.p)+f.rare+1], f.p[f.rare])
+		if n < 0 {
+			return -1
+		}
+		f.seen += n
+		if at += n; bytes.Equal(b[at:at+len(f.p)], f.p) {
+			return at
+		}
+		f.mistaken++
 	}
 }
 

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"mime"
@@ -387,4 +388,25 @@ func TestIndexMerges(t *testing.T) {
 	ok[int](t)(w.Sweep(ctx, acct, now))
 	equal(t, "rows left", w.rowsOfIndex(), 0)
 	wantKind(t, w.Index(ctx, acct), postino.NotFound)
+}
+
+// TestFinder: a pattern is found where bytes.Index finds it, by whichever way.
+func TestFinder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(name string) []byte {
+			return []byte(rapid.StringOfN(rapid.RuneFrom([]rune("\x00AEZ7é")), 1, -1, -1).Draw(t, name))
+		}
+		p := append(text("pattern"), 'E')
+		f := newFinder(p)
+		f.mistaken = rapid.SampledFrom([]int{0, 60, 100}).Draw(t, "mistaken")
+		for range 3 {
+			b := append(bytes.Repeat(text("text"), 40), text("end")...)
+			if rapid.Bool().Draw(t, "contained") {
+				b = append(append(b, p...), text("behind")...)
+			}
+			if got, want := f.index(b), bytes.Index(b, p); got != want {
+				t.Fatalf("%q in %q: %d, want %d", p, b, got, want)
+			}
+		}
+	})
 }

@@ -121,6 +121,14 @@ type subject struct {
 	text     *source
 }
 
+// close closes the text.
+func (m *subject) close() {
+	if m.text != nil && m.text.closer != nil {
+		m.text.closer.Close()
+	}
+	m.text = nil
+}
+
 // folded is what searching uses of a stored Summary; slices of the row.
 type folded struct {
 	fields    [5][]byte // Subject, From, To, Cc, Bcc
@@ -236,67 +244,117 @@ func (a *Account) narrow(ctx context.Context, s *Snapshot, x *indexed, root *key
 }
 
 // eachSubject calls fn for messages, by their places in the list, with what a
-// source and those before it supply. Messages that were swept, or whose octets do
-// not verify, are passed over: they do not match what only they could tell.
+// source and those before it supply, until fn returns. Messages that were swept, or
+// whose octets do not verify, are passed over: they do not match what only they
+// could tell.
 func (a *Account) eachSubject(ctx context.Context, s *Snapshot, x *indexed, messages []int, from int, fn func(n int, m *subject)) error {
-	p := newPager(a, WantSummary)
-	defer p.release()
-	size := 2048
+	want, size := WantSummary, 2048
 	if from == fromText {
-		p.want = WantSummary | WantRow | WantIndex | WantBody
-		size = 64
+		want, size = WantSummary|WantRow|WantIndex|WantBody, 64
 	}
-	ids := make([]EmailID, 0, size)
+	ctx, cancel := context.WithCancel(ctx)
+	next := a.readPages(ctx, s, messages, want, size)
 	tell := progressOf(ctx)
-	for base := 0; base < len(messages); base += size {
-		page := messages[base:min(base+size, len(messages))]
-		ids = ids[:0]
-		for _, i := range page {
-			ids = append(ids, s.Email(i))
+	var m subject
+	defer func() {
+		m.close()
+		cancel()
+		for range next { // the reading has ended when it is closed
 		}
-		if err := a.s.view(ctx, a.id, func(r kv.Reader) error { return p.read(r, ids) }); err != nil {
-			return err
+	}()
+	var f folded
+	n := 0
+	for page := range next {
+		if page.panicked != nil {
+			panic(page.panicked) // it ends the caller only
 		}
-		for n, i := range page {
+		if page.err != nil {
+			return page.err
+		}
+		p := page.pager
+		for k := range p.slots {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if from == fromText || n == 0 {
-				tell(base+n, len(messages))
+			if from == fromText || k == 0 {
+				tell(n, len(messages))
 			}
-			m := subject{index: i, row: s.Row(i)}
+			i := messages[n]
+			m = subject{index: i, row: s.Row(i), segment: m.segment}
 			x.place(&m, m.row.Email)
-			if err := a.supply(ctx, &m, p, &p.slots[n], from, func() { fn(base+n, &m) }); err != nil {
+			if there, err := a.supply(ctx, &m, &f, p, &p.slots[k], from); err != nil {
 				return err
+			} else if there {
+				fn(n, &m)
 			}
+			m.close()
+			n++
 		}
+		p.release()
 	}
-	return nil
+	return ctx.Err()
 }
 
-// supply calls fn with m filled from the rows in a slot, and the text open.
-func (a *Account) supply(ctx context.Context, m *subject, p *pager, slot *slot, from int, fn func()) error {
+// readPage is a page of messages, or why it could not be read.
+type readPage struct {
+	pager    *pager
+	err      error
+	panicked any
+}
+
+// readPages reads messages by pages, each while the one before is judged: finding
+// and unpacking rows takes about as long as looking at them.
+func (a *Account) readPages(ctx context.Context, s *Snapshot, messages []int, want Want, size int) <-chan readPage {
+	pages := make(chan readPage)
+	go func() {
+		defer close(pages)
+		send := func(page readPage) bool {
+			select {
+			case pages <- page:
+				return page.err == nil
+			case <-ctx.Done():
+				return false
+			}
+		}
+		defer func() {
+			if v := recover(); v != nil {
+				send(readPage{panicked: v})
+			}
+		}()
+		ids := make([]EmailID, 0, size)
+		for page := range slices.Chunk(messages, size) {
+			ids = ids[:0]
+			for _, i := range page {
+				ids = append(ids, s.Email(i))
+			}
+			p := newPager(a, want)
+			err := a.s.view(ctx, a.id, func(r kv.Reader) error { return p.read(r, ids) })
+			if !send(readPage{pager: p, err: err}) {
+				return
+			}
+		}
+	}()
+	return pages
+}
+
+// supply fills m from the rows in a slot, with f, and opens the text; false when the
+// message is not there.
+func (a *Account) supply(ctx context.Context, m *subject, f *folded, p *pager, slot *slot, from int) (bool, error) {
 	if slot.summary.end == 0 {
-		return nil
+		return false, nil
 	}
-	f, err := decodeFolded(p.bytes(slot.summary))
-	if err != nil {
-		return err
+	var err error
+	if *f, err = decodeFolded(p.bytes(slot.summary)); err != nil {
+		return false, err
 	}
-	m.summary = &f
+	m.summary = f
 	if from == fromText && slot.row.end != 0 && slot.index.end != 0 {
-		text, err := a.s.source(ctx, p, slot)
-		if err != nil {
+		if m.text, err = a.s.source(ctx, p, slot); err != nil {
 			a.s.observeFailure("search message", a.id, err)
-			return ctx.Err()
+			return false, ctx.Err()
 		}
-		if text.closer != nil {
-			defer text.closer.Close()
-		}
-		m.text = text
 	}
-	fn()
-	return nil
+	return true, nil
 }
 
 // prepare checks a query and makes it ready for a snapshot.

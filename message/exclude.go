@@ -1,6 +1,9 @@
 package message
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // A search of many messages finds nothing in most of them. [Matcher.Excludes]
 // knows that of a plain message from its raw octets, with no decoding: a word of
@@ -81,14 +84,22 @@ func (m *Matcher) Excludes(x *Index, raw []byte) bool {
 // byRarity orders letters and digits from the rare ones to the common ones.
 const byRarity = "QZXJ9786543201KVBPYGFWMUCLDRHSNIOATE"
 
-// containsFolded tells whether word, in upper case, is in b in any case.
-func containsFolded(b, word []byte) bool {
-	at := 0 // of the rarest octet
-	for i := range word {
-		if bytes.IndexByte([]byte(byRarity), word[i]) < bytes.IndexByte([]byte(byRarity), word[at]) {
-			at = i
+// Rarest returns the place of the octet of a folded text that is likely to be the
+// rarest in other texts, 0 for no text: what is best looked for first.
+func Rarest(text []byte) (at int) {
+	least := len(byRarity)
+	for i, c := range text {
+		// The last octet of a character beyond ASCII differs more than its first.
+		if n := strings.IndexByte(byRarity, c); n <= least {
+			at, least = i, n
 		}
 	}
+	return at
+}
+
+// containsFolded tells whether word, in upper case, is in b in any case.
+func containsFolded(b, word []byte) bool {
+	at := Rarest(word)
 	if len(b) < len(word) {
 		return false
 	}
