@@ -19,6 +19,13 @@ const (
 	Corrupt               // stored octets do not verify
 )
 
+// What errors of the kind Full may have as their cause; others ran into a limit that is
+// neither. Protocols tell users that their quota is used up only when it is.
+var (
+	ErrQuota   = errors.New("over quota")            // the user's
+	ErrNoSpace = errors.New("not enough free space") // the server's: disk or memory
+)
+
 var kindNames = [...]string{"internal error", "invalid", "not found", "denied", "full", "conflict", "temporary failure", "corrupt data"}
 
 // String names the kind in lower case English for logs.

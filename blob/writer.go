@@ -90,7 +90,7 @@ func (w *Writer) grow(n int) error {
 	}
 	c := classFor(need)
 	if !w.s.memory.take(int64(classes[c])) {
-		return postino.E(postino.Full, "write body", "", errors.New("too many bodies in memory"))
+		return postino.E(postino.Full, "write body", "", fmt.Errorf("%w: too many bodies in memory", postino.ErrNoSpace))
 	}
 	b := getBuffer(c)
 	if w.buf != nil {
@@ -156,7 +156,7 @@ func (w *Writer) create() error {
 // fullness gives the kind Full to an error of a full disk.
 func fullness(err error) error {
 	if vfs.IsFull(err) {
-		return postino.E(postino.Full, "write", "", err)
+		return postino.E(postino.Full, "write", "", fmt.Errorf("%w: %w", postino.ErrNoSpace, err))
 	}
 	return err
 }

@@ -275,6 +275,21 @@ func (d *Directory) login(ctx context.Context, user string) (*login, error) {
 	return l, nil
 }
 
+// MayStay tells whether somebody who logged in as a user, by the canonical address and,
+// unless it is 0, the account, may go on: whether the user is still there and neither
+// user nor domain is disabled (AU8). The answer is cached until the directory changes.
+// A new password ends no session. With AcceptAny everybody may.
+func (d *Directory) MayStay(ctx context.Context, user string, account uint64) (bool, error) {
+	if d.opts.AcceptAny != nil {
+		return true, nil
+	}
+	l, err := d.login(ctx, user)
+	if err != nil {
+		return false, postino.E(postino.Transient, "look for", postino.Printable(user), err)
+	}
+	return l.user != nil && !l.denied && (account == 0 || l.user.ID == account), nil
+}
+
 // findLogin brings a user name into its one form (AU5) and reads the user.
 func findLogin(r kv.Reader, user string) (*login, error) {
 	addr, known, err := userAddress(r, user)

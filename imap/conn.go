@@ -56,6 +56,7 @@ type conn struct {
 	idling     atomic.Bool
 	listening  atomic.Bool // NOTIFY asked to be told between commands, too
 	changed    atomic.Bool // a Poll has something to write
+	expelled   atomic.Bool // the user may not stay
 	loginUntil time.Time
 	bad        int // commands answered BAD
 	quit       bool
@@ -108,6 +109,7 @@ func (f fatal) Error() string { return string(f) }
 var (
 	errWake     = errors.New("woken") // there is something to write in IDLE or by NOTIFY
 	errShutdown = fatal("Server is shutting down")
+	errExpelled = fatal("[CONTACTADMIN] Access was withdrawn")
 	errIdle     = fatal("Idle for too long")
 	errReplied  = errors.New("replied") // the command sent its tagged reply or sends it later
 )
@@ -136,7 +138,7 @@ func (c *conn) wake() {
 
 // mustRun tells whether there is something to do without input.
 func (c *conn) mustRun() bool {
-	return c.srv.closing.Load() || (c.idling.Load() || c.listening.Load()) && c.changed.Load()
+	return c.srv.closing.Load() || c.expelled.Load() || (c.idling.Load() || c.listening.Load()) && c.changed.Load()
 }
 
 // Read is the one place that reads from the client. It waits until input comes,
@@ -164,6 +166,8 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		case err != nil:
 		case c.srv.closing.Load():
 			err = errShutdown
+		case c.expelled.Load():
+			err = errExpelled
 		case (c.idling.Load() || c.between && c.listening.Load()) && c.changed.Load():
 			return 0, errWake
 		default:

@@ -44,8 +44,8 @@ var replies = [...]Error{
 	postino.Invalid:   {Code: "CANNOT", Text: "This is not possible"},
 	postino.NotFound:  {Code: "NONEXISTENT", Text: "No such mailbox"},
 	postino.Denied:    {Code: "NOPERM", Text: "Permission denied"},
-	postino.Full:      {Code: "OVERQUOTA", Text: "Quota or space exhausted"},
-	postino.Conflict:  {Code: "ALREADYEXISTS", Text: "The mailbox exists"},
+	postino.Full:      {Code: "LIMIT", Text: "A limit of the server is reached"},
+	postino.Conflict:  {Code: "INUSE", Text: "Somebody else changes this, try again"},
 	postino.Transient: {Code: "UNAVAILABLE", Text: "Temporary failure, try again"},
 	postino.Corrupt:   {Code: "CORRUPTION", Text: "Stored data is damaged"},
 }
@@ -56,7 +56,26 @@ func replyFor(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return &replies[postino.KindOf(err)]
+	kind := postino.KindOf(err)
+	if kind == postino.Full {
+		switch { // only what the user can do something about is his quota
+		case errors.Is(err, postino.ErrQuota):
+			return overQuota
+		case errors.Is(err, postino.ErrNoSpace):
+			return noSpace
+		}
+	}
+	return &replies[kind]
+}
+
+var (
+	overQuota = &Error{Code: "OVERQUOTA", Text: "Quota exhausted"}
+	noSpace   = &Error{Code: "UNAVAILABLE", Text: "The server has no space left, try later"}
+)
+
+// exists answers a name that is taken (RFC 5530 §3 ALREADYEXISTS).
+func exists(err error) error {
+	return withCode(err, postino.Conflict, "ALREADYEXISTS", "The mailbox exists")
 }
 
 // withCode answers errors of one kind with another code than the table's.

@@ -14,7 +14,7 @@ func (c *conn) idle() error {
 	c.idling.Store(true)
 	if c.state == selected || c.listening.Load() {
 		c.sess.Watch(c.wake)
-		c.poll() // what came before Watch
+		c.lose(c.poll()) // what came before Watch
 	}
 	return errReplied
 }
@@ -22,7 +22,7 @@ func (c *conn) idle() error {
 // stepIdle writes what changed, and ends IDLE at DONE.
 func (c *conn) stepIdle() {
 	if c.changed.Swap(false) && (c.state == selected || c.listening.Load()) {
-		c.poll()
+		c.lose(c.poll())
 	}
 	if c.in.Buffered() == 0 {
 		return

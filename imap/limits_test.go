@@ -258,7 +258,7 @@ func TestIM7(t *testing.T) {
 func TestIM8(t *testing.T) {
 	for kind, want := range map[postino.Kind]string{
 		postino.Internal: "x NO [SERVERBUG] ", postino.Invalid: "x NO [CANNOT] ", postino.NotFound: "x NO [NONEXISTENT] ",
-		postino.Denied: "x NO [NOPERM] ", postino.Full: "x NO [OVERQUOTA] ", postino.Conflict: "x NO [ALREADYEXISTS] ",
+		postino.Denied: "x NO [NOPERM] ", postino.Full: "x NO [LIMIT] ", postino.Conflict: "x NO [INUSE] ",
 		postino.Transient: "x NO [UNAVAILABLE] ", postino.Corrupt: "x NO [CORRUPTION] ",
 	} {
 		_, connect := start(t, newMemStore(), func(o *Options) {

@@ -380,7 +380,7 @@ func TestObjects(t *testing.T) {
 		S~ f BAD .*
 		C: g STATUS INBOX (MAILBOXID)
 		S: * STATUS "INBOX" (MAILBOXID (F101))
-		S: g OK STATUS completed
+		S: g OK [CLIENTBUG] STATUS completed
 		C: h CREATE New (USE (\Snoozed))
 		S: h OK [MAILBOXID (F102)] CREATE completed
 		C: i LIST (SPECIAL-USE) "" *

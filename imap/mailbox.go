@@ -109,7 +109,7 @@ func (c *conn) create() error {
 	}
 	data, err := c.sess.Create(c.ctx, req)
 	if err != nil {
-		return err
+		return exists(err)
 	}
 	if data.MailboxID != "" {
 		c.setCode(func(o *output) {
@@ -174,7 +174,10 @@ func (c *conn) delete() error {
 	if name == "INBOX" {
 		return &Error{Code: "CANNOT", Text: "INBOX cannot be deleted"}
 	}
-	return c.sess.Delete(c.ctx, name)
+	if err := c.sess.Delete(c.ctx, name); err != nil || c.state != selected || name != c.mailbox {
+		return err
+	}
+	return c.leaveMailbox() // nothing is left of it
 }
 
 // rename is RENAME (RFC 9051 §6.3.6).
@@ -199,7 +202,7 @@ func (c *conn) rename() error {
 		return &Error{Code: "CANNOT", Text: "A mailbox cannot move below itself"}
 	}
 	if err := c.sess.Rename(c.ctx, from, to); err != nil {
-		return err
+		return exists(err)
 	}
 	c.oldName(to, fromGiven, from != fromGiven && from != "INBOX" || to != toGiven)
 	return nil

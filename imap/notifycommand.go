@@ -177,7 +177,7 @@ func (c *conn) notifyEvent(g *NotifyGroup, fetch **FetchRequest) error {
 // notice tells between two commands what changed.
 func (c *conn) notice() {
 	c.cmd, c.name, c.uid, c.seqs = nil, "", false, false
-	c.poll()
+	c.lose(c.poll())
 }
 
 // restrict makes w write what NOTIFY asked for, open: with a mailbox selected, and tells whether anything may be

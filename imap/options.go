@@ -14,6 +14,10 @@ type Options struct {
 	// NewSession begins the session of a connection. Its error ends the connection
 	// with BYE.
 	NewSession func(ctx context.Context, c *ConnInfo) (Session, error)
+	// MayStay tells whether who is logged in as a user may go on. The server asks for every
+	// user with open sessions each Limits.StayTime, and ends those of users who may not
+	// (AU8); an error changes nothing. nil: they may.
+	MayStay func(ctx context.Context, user string) (bool, error)
 	// TLS is used for STARTTLS, which is offered when it is set (TL1). When it names no
 	// protocols, "imap" is the only one accepted in ALPN (TL2).
 	TLS *tls.Config
@@ -62,6 +66,7 @@ type Limits struct {
 	CommandTime  time.Duration // for a search, 60 s
 	ProgressTime time.Duration // between two notices of progress (RFC 9585), 10 s
 	Handshake    time.Duration // for TLS, 30 s
+	StayTime     time.Duration // between two questions whether a user may stay, 30 s
 
 	Connections int // in all, 10,000
 	PerAddress  int // of an IPv4 address or IPv6 /64, 100
@@ -109,6 +114,7 @@ func (l Limits) withDefaults() Limits {
 	orTime(&l.CommandTime, 60*time.Second)
 	orTime(&l.ProgressTime, 10*time.Second)
 	orTime(&l.Handshake, 30*time.Second)
+	orTime(&l.StayTime, 30*time.Second)
 	orInt(&l.Connections, 10_000)
 	orInt(&l.PerAddress, 100)
 	orInt(&l.PerUser, 30)

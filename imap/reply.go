@@ -12,11 +12,15 @@ func (c *conn) finish(err error) {
 	if c.readErr != nil || c.out.err != nil || err == errReplied {
 		return
 	}
+	var lost error
 	if (c.state == selected || c.listening.Load()) && c.cmd != nil && !c.noPoll {
-		c.poll()
+		lost = c.poll()
 	}
 	if c.out.err != nil {
 		return
+	}
+	if lost != nil { // after the tagged reply: the command may have done its work
+		defer c.lose(lost)
 	}
 	if err == nil {
 		c.tellLimit()
@@ -34,16 +38,26 @@ func (c *conn) finish(err error) {
 	c.refuse(err)
 }
 
+// lose ends the connection when the client's picture of its mailbox can no longer be kept
+// true: the mailbox was deleted, may no longer be read, or cannot be.
+func (c *conn) lose(err error) {
+	if err != nil && !c.quit {
+		c.bye("[" + replyFor(err).Code + "] " + lostText)
+	}
+}
+
+const lostText = "Mailbox is not available any more"
+
 // poll writes what else happened in the mailbox. Sequence numbers stay as they
-// are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1).
-func (c *conn) poll() {
+// are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1). After an error lose is to follow.
+func (c *conn) poll() error {
 	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly, track: c.tracked()}
 	expunge, n := c.cmd == nil || c.uid && !c.seqs || !c.cmd.numbered, c.notifies()
 	if n != nil {
 		c.changed.Store(!expunge) // what cannot be told now wakes at once
 		var any bool
 		if any, expunge = n.restrict(&w, c.cmd, expunge, c.state == selected); !any {
-			return
+			return nil
 		}
 	}
 	err := c.sess.Poll(c.ctx, &w, expunge)
@@ -52,9 +66,7 @@ func (c *conn) poll() {
 		if replyFor(err).Code == "SERVERBUG" {
 			c.srv.observe.internalError(c, "poll", err)
 		}
-		// The client's picture can no longer be kept true.
-		c.bye("Mailbox is not available any more")
-		return
+		return err
 	}
 	if w.track != nil {
 		c.updateContexts(w.track)
@@ -64,6 +76,7 @@ func (c *conn) poll() {
 			c.srv.observe.internalError(c, "notify", err)
 		}
 	}
+	return nil
 }
 
 // refuse answers BAD or NO.

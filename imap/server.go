@@ -28,7 +28,8 @@ type Server struct {
 	conns     map[*conn]struct{}
 	perAddr   map[netip.Prefix]int
 	perUser   map[string]int
-	idle      sync.Cond // signalled when a connection ends
+	idle      sync.Cond   // signalled when a connection ends
+	staying   *time.Timer // until the next question whether the users may stay
 
 	parker parker
 }
@@ -186,6 +187,7 @@ func (s *Server) admitUser(c *conn, user string) bool {
 		return false
 	}
 	s.perUser[user]++
+	s.watchUsers()
 	c.user = user
 	return true
 }
@@ -217,6 +219,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	for c := range s.conns {
 		c.interrupt()
+	}
+	if s.staying != nil {
+		s.staying.Stop()
 	}
 	s.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() {

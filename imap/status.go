@@ -39,6 +39,9 @@ func (c *conn) status() error {
 	if items&StatusHighestModSeq != 0 {
 		c.enableCondStore()
 	}
+	if c.state == selected && name == c.mailbox { // RFC 5530 §3, RFC 9051 §6.3.11
+		c.setCode(func(o *output) { o.str("CLIENTBUG") })
+	}
 	return c.printStatus(name, items)
 }
 

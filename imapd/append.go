@@ -85,7 +85,7 @@ func (a *appender) Message(ctx context.Context, m imap.AppendMessage) (io.Writer
 	use := a.acct.Usage()
 	full := use.Limit.Messages > 0 && a.replaced == 0 && use.Used.Messages+int64(len(a.writers)) >= use.Limit.Messages
 	if full || !a.fits(0) {
-		return nil, postino.E(postino.Full, "append", "", nil)
+		return nil, postino.E(postino.Full, "append", "", postino.ErrQuota)
 	}
 	if a.cur.index != nil {
 		if a.queue == nil {
@@ -119,7 +119,7 @@ type counted struct {
 // Write refuses what does not fit the quota.
 func (c *counted) Write(p []byte) (int, error) {
 	if !c.a.fits(int64(len(p))) {
-		return 0, postino.E(postino.Full, "append", "", nil)
+		return 0, postino.E(postino.Full, "append", "", postino.ErrQuota)
 	}
 	c.a.total += int64(len(p))
 	return c.tee.Write(p)

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -66,7 +67,7 @@ func (s *session) SetMetadata(ctx context.Context, name string, entries []imap.A
 		set[i] = mailbox.Annotation(a)
 	}
 	err = acct.SetMetadata(ctx, box, set)
-	if postino.Is(err, postino.Full) {
+	if postino.Is(err, postino.Full) && !errors.Is(err, postino.ErrNoSpace) {
 		err = &imap.Error{Code: "METADATA TOOMANY", Text: "Too many annotations", Err: err}
 	}
 	return err

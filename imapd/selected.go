@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/imap"
 	"github.com/postino-mail/postino/mailbox"
 )
@@ -164,8 +165,15 @@ func (s *session) subscribe() {
 	}
 }
 
+// errGone ends a session whose mailbox was deleted or may no longer be read by it: there
+// is no way to tell the client that a mailbox closed itself (RFC 2180 §3.3, §3.4).
+var errGone = postino.E(postino.NotFound, "poll", "", nil)
+
 // Poll tells what changed in the selected mailbox, then what Notify asked for.
 func (s *session) Poll(ctx context.Context, w *imap.UpdateWriter, expunge bool) error {
+	if s.sel != nil && s.sel.view.Snapshot().Gone() {
+		return errGone
+	}
 	if s.sel != nil && !w.Others() {
 		if err := s.pollSelected(ctx, w, expunge); err != nil {
 			return err
@@ -183,8 +191,11 @@ func (s *session) pollSelected(ctx context.Context, w *imap.UpdateWriter, expung
 			return err
 		}
 	}
-	if next == s.sel.snap {
+	switch {
+	case next == s.sel.snap:
 		return nil
+	case next.Gone():
+		return errGone
 	}
 	if !expunge {
 		next = s.sel.snap.Keep(next)

@@ -39,6 +39,11 @@ func (d *Desk) NewSession(_ context.Context, c *imap.ConnInfo) (imap.Session, er
 	return &session{desk: d, conn: c}, nil
 }
 
+// MayStay tells whether who is logged in as a user may go on; it fits imap.Options.
+func (d *Desk) MayStay(ctx context.Context, user string) (bool, error) {
+	return d.opts.Directory.MayStay(ctx, user, 0)
+}
+
 // session is one connection's state; see imap.Session for who calls what when.
 type session struct {
 	desk     *Desk

@@ -26,6 +26,9 @@ package kv
 import (
 	"context"
 	"errors"
+	"fmt"
+
+	"github.com/postino-mail/postino"
 )
 
 // MaxKey, MaxValue and MaxTx are the sizes in octets that every engine takes.
@@ -109,7 +112,7 @@ var ErrStopped = errors.New("store stopped writing")
 
 // ErrFull is returned by Update when the disk is nearly full and the update may
 // add data; see [Deleting].
-var ErrFull = errors.New("not enough free disk space")
+var ErrFull = fmt.Errorf("%w on the disk", postino.ErrNoSpace)
 
 // freeing is the context key of [Deleting].
 type freeing struct{}

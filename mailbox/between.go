@@ -109,7 +109,7 @@ func (w *writer) bring(out *writer, s *Snapshot, uids Ranges, a *Account, to Mai
 			return res, err
 		}
 		if !w.head.fits(1, r.Size) {
-			return res, postino.E(postino.Full, "copy messages", "over quota", nil)
+			return res, postino.E(postino.Full, "copy messages", "", postino.ErrQuota)
 		}
 		came, ok := emails[r.Email]
 		if !ok {

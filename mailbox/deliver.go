@@ -148,7 +148,7 @@ func (w *writer) deliver(m *boxRow, d *Delivery) (Delivered, error) {
 		return Delivered{}, err
 	}
 	if !w.head.fits(1, size) {
-		return Delivered{}, postino.E(postino.Full, "store message", "over quota", nil)
+		return Delivered{}, postino.E(postino.Full, "store message", "", postino.ErrQuota)
 	}
 	mask, err := m.mask(d.Flags, d.Keywords, true)
 	if err != nil {

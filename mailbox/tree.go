@@ -214,7 +214,7 @@ func (w *writer) createPath(name string, use SpecialUse) (made []*boxRow, err er
 			u = use
 		}
 		if q := w.head.quota.Mailboxes; q > 0 && int64(w.head.boxes) >= q {
-			return nil, postino.E(postino.Full, "create mailbox", "over quota", nil)
+			return nil, postino.E(postino.Full, "create mailbox", "", postino.ErrQuota)
 		}
 		m, err := w.createBox(name[:i], u)
 		if err != nil {

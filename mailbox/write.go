@@ -271,7 +271,7 @@ func (w *writer) transfer(a *Account, src *Snapshot, uids Ranges, to *boxRow, mo
 		return res, err
 	}
 	if !move && !w.head.fits(n, size) {
-		return res, postino.E(postino.Full, "copy messages", "over quota", nil)
+		return res, postino.E(postino.Full, "copy messages", "", postino.ErrQuota)
 	}
 	if n == 0 {
 		return res, nil

@@ -43,7 +43,8 @@ type conn struct {
 	// After login.
 	drop      Maildrop
 	user      string
-	counted   bool // in the server's perUser
+	counted   bool        // in the server's perUser
+	expelled  atomic.Bool // the user may not stay
 	deleted   bitset
 	retrieved bitset
 	left      int   // messages that are not marked as deleted
@@ -79,6 +80,7 @@ func (c *conn) tlsState() *tls.ConnectionState {
 
 var (
 	errShutdown = errors.New("server is shutting down")
+	errExpelled = errors.New("access was withdrawn")
 	errIdle     = errors.New("silent for too long")
 	errInput    = errors.New("not this protocol")
 )
@@ -123,6 +125,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		err := c.nc.SetReadDeadline(wait)
 		if err == nil && c.srv.closing.Load() {
 			err = errShutdown
+		}
+		if err == nil && c.expelled.Load() {
+			err = errExpelled
 		}
 		if err == nil {
 			var n int

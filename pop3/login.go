@@ -104,7 +104,7 @@ func (c *conn) welcome(how string, drop Maildrop, err error) error {
 		}
 		return err
 	}
-	c.drop, c.user = drop, drop.User()
+	c.drop = drop
 	c.srv.observe.loggedIn(c, how)
 	c.state, c.bad = transaction, 0
 	n := drop.Len()

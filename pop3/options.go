@@ -13,6 +13,10 @@ import (
 type Options struct {
 	// NewSession begins the session of a connection. Its error ends the connection.
 	NewSession func(ctx context.Context, c *ConnInfo) (Session, error)
+	// MayStay tells whether who is logged in as a user may go on. The server asks for every
+	// user with open sessions each Limits.StayTime, and ends those of users who may not
+	// (AU8); an error changes nothing. nil: they may.
+	MayStay func(ctx context.Context, user string) (bool, error)
 	// TLS is used for STLS, which is offered when it is set (TL1). When it names no
 	// protocols, "pop3" is the only one accepted in ALPN (TL2).
 	TLS *tls.Config
@@ -49,6 +53,7 @@ type Limits struct {
 	IdleTime  time.Duration // without a command, 10 min; less is not allowed (RFC 1939 §3)
 	StallTime time.Duration // for a write, 5 min
 	Handshake time.Duration // for TLS, 30 s
+	StayTime  time.Duration // between two questions whether a user may stay, 30 s
 
 	Connections int // in all, 10,000
 	PerAddress  int // of an IPv4 address or IPv6 /64, 100
@@ -74,6 +79,7 @@ func (l Limits) withDefaults() Limits {
 	orTime(&l.IdleTime, 10*time.Minute)
 	orTime(&l.StallTime, 5*time.Minute)
 	orTime(&l.Handshake, 30*time.Second)
+	orTime(&l.StayTime, 30*time.Second)
 	orInt(&l.Connections, 10_000)
 	orInt(&l.PerAddress, 100)
 	orInt(&l.PerUser, 5)

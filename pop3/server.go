@@ -32,7 +32,8 @@ type Server struct {
 	conns     map[*conn]struct{}
 	perAddr   map[netip.Prefix]int
 	perUser   map[string]int
-	idle      sync.Cond // signalled when a connection ends
+	idle      sync.Cond   // signalled when a connection ends
+	staying   *time.Timer // until the next question whether the users may stay
 }
 
 // NewServer returns a server that serves nothing yet.
@@ -156,7 +157,8 @@ func (s *Server) admitUser(c *conn, user string) bool {
 		return false
 	}
 	s.perUser[user]++
-	c.counted = true
+	s.watchUsers()
+	c.counted, c.user = true, user
 	return true
 }
 
@@ -187,6 +189,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	for c := range s.conns {
 		c.interrupt()
+	}
+	if s.staying != nil {
+		s.staying.Stop()
 	}
 	s.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() {

@@ -48,6 +48,15 @@ func (t *transaction) mayBegin(ctx context.Context, from postino.Address) error 
 	if o.Profile == Submission && user == 0 {
 		return &smtp.Reply{Code: 530, Enhanced: "5.7.0", Text: "Authentication required"} // RFC 6409 §4.3
 	}
+	if user != 0 { // AU8: a session may be older than what was withdrawn
+		may, err := o.Directory.MayStay(ctx, t.s.user.Address.String(), user)
+		if err != nil {
+			return err
+		}
+		if !may {
+			return &smtp.Reply{Code: 550, Enhanced: "5.7.13", Text: "User account disabled"} // RFC 5248 registry
+		}
+	}
 	if user != 0 && !from.IsNull() { // SS22, RFC 6409 §6.1
 		may, err := o.Directory.MaySendAs(ctx, user, from)
 		if err != nil {

@@ -1,0 +1,70 @@
+package imap
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestMayStay: who may not stay is told so in whatever state (AU8); others are not.
+func TestMayStay(t *testing.T) {
+	store := newMemStore()
+	var asked atomic.Int32
+	var withdrawn, broken atomic.Bool
+	broken.Store(true)
+	s, connect := start(t, store, func(o *Options) {
+		o.Limits.StayTime = time.Millisecond
+		o.MayStay = func(_ context.Context, user string) (bool, error) {
+			asked.Add(1)
+			if user != "ann@example.org" {
+				t.Error("asked for", user)
+			}
+			if broken.Load() {
+				return false, errors.New("no answer")
+			}
+			return !withdrawn.Load(), nil
+		}
+	})
+	quiet, idle, other := login(t, connect), login(t, connect), connect()
+	other.line()
+	selectInbox(idle)
+	idle.play(`
+		C: a IDLE
+		S: + idling`)
+	for asked.Load() < 3 { // who cannot be asked about stays
+		quiet.do("NOOP")
+	}
+	broken.Store(false)
+	for n := asked.Load(); asked.Load() < n+3; {
+		quiet.do("NOOP")
+	}
+	withdrawn.Store(true)
+	for _, c := range []*client{quiet, idle} {
+		c.play(`
+			S: * BYE [CONTACTADMIN] Access was withdrawn
+			EOF`)
+	}
+	withdrawn.Store(false)
+	other.play(`
+		C: a LOGIN ann secret
+		S~ a OK .*
+		C: b LANGUAGE it
+		S~ \* LANGUAGE .*
+		S~ \* NAMESPACE .*
+		S~ b OK .*`)
+	n := asked.Load()
+	for asked.Load() < n+2 {
+		other.do("NOOP")
+	}
+	withdrawn.Store(true)
+	other.play(`
+		S: * BYE [CONTACTADMIN] Accesso revocato
+		EOF`)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.perUser) > 0 {
+		t.Error("users are left:", s.perUser)
+	}
+}
