@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"reflect"
 
@@ -25,7 +26,8 @@ type checker struct {
 	id       AccountID
 	head     head
 	problems []Problem
-	emails   map[EmailID]Row // of all mailboxes
+	emails   map[EmailID]Row      // of all mailboxes
+	statuses map[MailboxID]Status // of all mailboxes
 }
 
 func (c *checker) report(object, format string, args ...any) {
@@ -48,7 +50,7 @@ func (s *Store) Check(ctx context.Context, id AccountID) ([]Problem, error) {
 		if err != nil {
 			return err
 		}
-		c := &checker{s: s, r: r, id: id, head: h, emails: map[EmailID]Row{}}
+		c := &checker{s: s, r: r, id: id, head: h, emails: map[EmailID]Row{}, statuses: map[MailboxID]Status{}}
 		if err := c.run(); err != nil {
 			return err
 		}
@@ -68,6 +70,7 @@ func (c *checker) run() error {
 		}
 		names[m.name] = true
 		c.mailbox(m, t)
+		c.statuses[m.id] = m.status
 		if err := c.shared(m, t); err != nil {
 			return err
 		}
@@ -94,6 +97,9 @@ func (c *checker) run() error {
 		c.report("account", "log positions out of order: %d, %d, %d", c.head.floor, c.head.folded, c.head.modseq)
 	}
 	if err := c.indexed(); err != nil {
+		return err
+	}
+	if err := c.uidls(); err != nil {
 		return err
 	}
 	return c.stored()
@@ -171,6 +177,42 @@ func (c *checker) shared(m *boxRow, t *table) error {
 		c.equal(object, fmt.Sprintf("messages that guest %x has seen", uint64(p.viewer)), p.seen, got.Messages-got.Unseen)
 	}
 	return nil
+}
+
+// uidls checks the unique-ids of POP3: each is of a mailbox and a UID that there were,
+// in the row of its chunk, and no other message of the mailbox has the same.
+func (c *checker) uidls() error {
+	all := map[MailboxID]map[UID]string{}
+	err := c.r.Scan(kv.Prefix(accountKey(nil, c.id, keyUIDL)), func(k, v []byte) bool {
+		row := k[len(k)-12:]
+		box, base := MailboxID(binary.BigEndian.Uint64(row)), binary.BigEndian.Uint32(row[8:])
+		object := fmt.Sprintf("unique-ids %d of mailbox %d", base, box)
+		m, ok := c.statuses[box]
+		ids, err := decodeUIDLs(v)
+		switch {
+		case err != nil:
+			c.report(object, "%v", err)
+			return true
+		case !ok:
+			c.report(object, "are of no mailbox")
+			return true
+		case all[box] == nil:
+			all[box] = map[UID]string{}
+		}
+		for uid, s := range ids {
+			if uint32(uid)>>chunkBits != base || uid >= m.UIDNext {
+				c.report(object, "have UID %d", uid)
+			}
+			all[box][uid] = s
+		}
+		return true
+	})
+	for box, ids := range all {
+		if err := distinct(ids, c.statuses[box].UIDValidity); err != nil {
+			c.report(fmt.Sprintf("mailbox %d", box), "%v", err)
+		}
+	}
+	return err
 }
 
 // replay makes the mailbox from the whole log, if that is still there, and

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -177,4 +178,46 @@ func (w *world) reopenAs(a **Account) {
 	(*a).Close()
 	w.reopen()
 	*a = w.account()
+}
+
+// TestCheckUIDLs: Check finds unique-ids that nothing could have written (IM12).
+func TestCheckUIDLs(t *testing.T) {
+	ctx := context.Background()
+	row := func(ids map[UID]string) []byte {
+		return appendUIDLs(nil, slices.Sorted(maps.Keys(ids)), ids)
+	}
+	for name, c := range map[string]struct {
+		key   []byte
+		value []byte
+		want  string
+	}{
+		"damaged":          {uidlKey(nil, acct, inbox, 0), []byte{uidlVersion, 9}, "unique-ids 0 of mailbox 1: "},
+		"no mailbox":       {uidlKey(nil, acct, 99, 0), row(map[UID]string{1: "a"}), "are of no mailbox"},
+		"another chunk":    {uidlKey(nil, acct, inbox, 3), row(map[UID]string{1: "a"}), "unique-ids 3 of mailbox 1: have UID 1"},
+		"beyond the end":   {uidlKey(nil, acct, inbox, 0), row(map[UID]string{4: "a"}), "have UID 4"},
+		"two alike":        {uidlKey(nil, acct, inbox, 0), row(map[UID]string{1: "a", 2: "a"}), "same as of message"},
+		"all that is well": {uidlKey(nil, acct, inbox, 0), row(map[UID]string{1: "a", 3: "b"}), ""},
+	} {
+		w := newWorld(t, Options{})
+		a := w.account()
+		w.append(a, inbox, 3, 0)
+		if _, err := a.Destroy(ctx, inbox, Ranges{{3, 3}}); err != nil { // until the log is folded its unique-id may stay
+			t.Fatal(err)
+		}
+		if err := w.db.Update(ctx, nil, func(tx kv.Tx) error { return tx.Set(c.key, c.value) }); err != nil {
+			t.Fatal(err)
+		}
+		problems, err := w.Check(ctx, acct)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.want == "" {
+			if len(problems) > 0 {
+				t.Errorf("%s: %v", name, problems)
+			}
+		} else if len(problems) != 1 || !strings.Contains(problems[0].String(), c.want) {
+			t.Errorf("%s: %v, want %q", name, problems, c.want)
+		}
+		a.Close()
+	}
 }
