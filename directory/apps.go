@@ -102,7 +102,7 @@ func (d *Directory) AddAppPassword(ctx context.Context, addr postino.Address, la
 // of this id.
 func (d *Directory) RemoveAppPassword(ctx context.Context, addr postino.Address, id uint64) error {
 	const op = "remove app password"
-	return d.onUser(ctx, op, addr, func(tx kv.Tx, u *record) error {
+	return d.onUser(kv.Deleting(ctx), op, addr, func(tx kv.Tx, u *record) error {
 		for i, a := range u.Apps {
 			if a.ID == id {
 				u.Apps = append(u.Apps[:i:i], u.Apps[i+1:]...)

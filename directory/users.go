@@ -160,7 +160,8 @@ func (d *Directory) SetPassword(ctx context.Context, addr postino.Address, passw
 	if err != nil {
 		return err
 	}
-	return d.onUser(ctx, op, addr, func(_ kv.Tx, u *record) error {
+	// A password that got about is changed on a full disk too.
+	return d.onUser(kv.Deleting(ctx), op, addr, func(_ kv.Tx, u *record) error {
 		u.Hash, u.Secrets = hash, kept
 		return nil
 	})
@@ -170,7 +171,7 @@ func (d *Directory) SetPassword(ctx context.Context, addr postino.Address, passw
 // alias or a catch-all leads to it.
 func (d *Directory) RemoveUser(ctx context.Context, addr postino.Address) error {
 	const op = "remove user"
-	return d.onAccount(ctx, op, addr, func(tx kv.Tx, u record) error {
+	return d.onAccount(kv.Deleting(ctx), op, addr, func(tx kv.Tx, u record) error {
 		if err := unusedAddress(tx, op, u.Address); err != nil {
 			return err
 		}

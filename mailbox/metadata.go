@@ -149,6 +149,7 @@ func (a *Account) SetMetadata(ctx context.Context, box MailboxID, entries []Anno
 	if err := a.s.validNotes(entries); err != nil {
 		return err
 	}
+	ctx = freeing(ctx, entries)
 	if box == 0 && slices.ContainsFunc(entries, func(n Annotation) bool { return sharedNote(n.Name) }) {
 		if err := a.mayNote(nil, 0, true); err != nil {
 			return err
@@ -181,6 +182,14 @@ func (a *Account) SetMetadata(ctx context.Context, box MailboxID, entries []Anno
 		return nil
 	})
 	return err
+}
+
+// freeing lets entries be removed on a full disk.
+func freeing(ctx context.Context, entries []Annotation) context.Context {
+	if slices.ContainsFunc(entries, func(n Annotation) bool { return n.Value != nil }) {
+		return ctx
+	}
+	return kv.Deleting(ctx)
 }
 
 func (s *Store) validNotes(entries []Annotation) error {
@@ -313,7 +322,7 @@ func (s *Store) SetServerMetadata(ctx context.Context, entries []Annotation) err
 	if slices.ContainsFunc(entries, func(n Annotation) bool { return !sharedNote(n.Name) }) {
 		return postino.E(postino.Invalid, "set metadata", "not shared", nil)
 	}
-	return s.db.Update(ctx, []kv.Scope{"wn"}, func(tx kv.Tx) error {
+	return s.db.Update(freeing(ctx, entries), []kv.Scope{"wn"}, func(tx kv.Tx) error {
 		_, _, err := putNotes(tx, serverNotes, entries, s.limits.Metadata)
 		return err
 	})

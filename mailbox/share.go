@@ -121,6 +121,9 @@ func (a *Account) ACL(ctx context.Context, box MailboxID) ([]ACLEntry, error) {
 // always all, and for a subject or rights that cannot be; Full when there are too
 // many entries.
 func (a *Account) SetACL(ctx context.Context, box MailboxID, s Subject, negative bool, op FlagOp, r Rights) error {
+	if fewer := op == RemoveFlags || op == ReplaceFlags && r == 0; fewer != negative {
+		ctx = kv.Deleting(ctx) // rights can be taken away on a full disk
+	}
 	_, err := a.update(ctx, nil, func(w *writer) error {
 		if err := a.may(w.st, box, actAdminister); err != nil {
 			return err

@@ -398,6 +398,7 @@ func (a *Account) Subscribe(ctx context.Context, name string) error {
 
 // Unsubscribe takes a name off the subscriptions.
 func (a *Account) Unsubscribe(ctx context.Context, name string) error {
+	ctx = kv.Deleting(ctx)
 	if !a.full() {
 		return a.subscribeAs(ctx, name, false)
 	}
