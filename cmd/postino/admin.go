@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -168,8 +169,17 @@ type passwordFlags struct {
 	PasswordFile string `help:"Read the password from the first line of this file; - is standard input." placeholder:"FILE" xor:"password"`
 }
 
-// password asks for a password, twice when a person types it.
+// password asks for a password, twice when a person types it. An empty one is refused:
+// nobody could log in, and nothing would tell why.
 func (p *passwordFlags) password(e *env) (string, error) {
+	secret, err := p.given(e)
+	if err == nil && secret == "" {
+		err = postino.E(postino.Invalid, "set password", "", errors.New("it is empty; give it on standard input or with --password-file, or let --generate make one"))
+	}
+	return secret, err
+}
+
+func (p *passwordFlags) given(e *env) (string, error) {
 	switch {
 	case p.Generate:
 		return strings.ToLower(rand.Text()), nil

@@ -60,6 +60,10 @@ func TestAdministration(t *testing.T) {
 	do(exitOK, "IN MX    10 mail.example.org.", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "mail.example.org", "ana@example.org")
 	do(exitData, "exists", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "mail.example.org", "ana@example.org")
 	do(exitOK, "ok", "config", "check", "-c", cfg)
+	for _, c := range []string{"add", "passwd"} {
+		command(t, t.Context(), "", "user", c, "-c", cfg, "eve@example.org").want(t, exitData, "--generate")
+	}
+	do(exitNotFound, "", "user", "remove", "-c", cfg, "--yes", "eve@example.org")
 	everything(t, do, cfg)
 	do(exitOK, "removed", "domain", "remove", "-c", cfg, "example.net")
 

@@ -1,7 +1,8 @@
 // Package interop drives the real program with real clients from the
-// distribution: curl, swaks, msmtp, mbsync, Python's imaplib and smtplib, mutt and
-// s-nail, and with the IMAP client of another Go project; and lets it exchange mail
-// with Postfix, Exim and Dovecot. It has only tests.
+// distribution: curl, swaks, msmtp, mbsync, OfflineIMAP, InterIMAP, fetchmail, getmail,
+// mpop, Mutt, NeoMutt, Alpine, s-nail, openssl, Perl's Mail::IMAPClient, Python's imaplib,
+// poplib and smtplib, and with the IMAP client of another Go project; and lets it
+// exchange mail with Postfix, Exim and Dovecot. It has only tests.
 //
 // Flow:
 //  1. harness_test.go builds postino, writes a configuration for loopback

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 )
@@ -102,7 +103,7 @@ Host localhost
 Port %s
 User %s
 Pass %s
-AuthMechs PLAIN
+AuthMechs *
 SSLType STARTTLS
 CertificateFile %s
 
@@ -129,7 +130,10 @@ SyncState *
 
 func (m *mbsync) sync(t *testing.T) string {
 	t.Helper()
-	return run(t, "", "mbsync", "-c", m.config, "-V", "all")
+	began := time.Now()
+	out := run(t, "", "mbsync", "-c", m.config, "-V", "all")
+	t.Logf("mbsync took %v", time.Since(began).Round(time.Millisecond))
+	return out
 }
 
 func syncID(i int) string { return fmt.Sprintf("sync-%d@client.test", i) }

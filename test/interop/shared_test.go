@@ -143,3 +143,14 @@ func TestSharedMutt(t *testing.T) {
 	}
 	wantBox(t, s, owner, "INBOX", map[string]string{"sm-0": "", "sm-1": ""})
 }
+
+// TestSharedPython gives rights and uses them with imaplib.
+func TestSharedPython(t *testing.T) {
+	s, owner := mine(t, "python3")
+	guest := s.fresh(t)
+	put(t, s, owner, "INBOX", "sp", 3)
+	out := run(t, "", "python3", "testdata/shared.py", s.imaps, s.ca, s.user(owner), s.user(guest), s.password)
+	if !strings.HasSuffix(strings.TrimSpace(out), "all done") {
+		t.Errorf("the script ended early:\n%s", out)
+	}
+}
