@@ -23,7 +23,9 @@ var (
 	senders = map[string]func(*Stores, context.Context, json.RawMessage, io.Reader) (any, error){
 		"import.put": sender((*Stores).importPut),
 	}
-	receivers = map[string]func(*Stores, context.Context, json.RawMessage, io.Writer) error{}
+	receivers = map[string]func(*Stores, context.Context, json.RawMessage, io.Writer) error{
+		"export.bodies": receiver((*Stores).exportBodies),
+	}
 )
 
 // sender gives a typed function the shape of the table.

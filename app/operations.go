@@ -49,6 +49,8 @@ var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any
 	"probe":             operation((*Stores).probe),
 	"import.prepare":    operation((*Stores).importPrepare),
 	"import.known":      operation((*Stores).importKnown),
+	"export.mailboxes":  operation((*Stores).exportMailboxes),
+	"export.list":       operation((*Stores).exportList),
 }
 
 // None stands where an operation has no result.

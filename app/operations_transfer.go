@@ -35,6 +35,18 @@ func (s *Stores) importPut(ctx context.Context, p transfer.Put, in io.Reader) (t
 	return s.mover().Put(ctx, p, in)
 }
 
+func (s *Stores) exportMailboxes(ctx context.Context, n Named) ([]transfer.Box, error) {
+	return s.mover().Boxes(ctx, n.Name)
+}
+
+func (s *Stores) exportList(ctx context.Context, q transfer.ListQuery) ([]transfer.Listed, error) {
+	return s.mover().List(ctx, q)
+}
+
+func (s *Stores) exportBodies(ctx context.Context, q transfer.BodiesQuery, out io.Writer) error {
+	return s.mover().Bodies(ctx, q, out)
+}
+
 // Transfer is where mail is moved to and from by way of an Admin.
 type Transfer struct{ Admin Admin }
 
@@ -56,6 +68,23 @@ func (t Transfer) Put(ctx context.Context, p transfer.Put, frames io.Reader) (ou
 	return out, err
 }
 
+// Boxes implements [transfer.Outgoing].
+func (t Transfer) Boxes(ctx context.Context, account string) (out []transfer.Box, err error) {
+	err = t.Admin.Call(ctx, "export.mailboxes", Named{Name: account}, &out)
+	return out, err
+}
+
+// List implements [transfer.Outgoing].
+func (t Transfer) List(ctx context.Context, q transfer.ListQuery) (out []transfer.Listed, err error) {
+	err = t.Admin.Call(ctx, "export.list", q, &out)
+	return out, err
+}
+
+// ReadBodies implements [transfer.Outgoing].
+func (t Transfer) ReadBodies(ctx context.Context, q transfer.BodiesQuery, fn func(io.Reader) error) error {
+	return t.Admin.Receive(ctx, "export.bodies", q, fn)
+}
+
 // What the command line moves mail with.
 type (
 	Import         = transfer.Import
@@ -63,6 +92,7 @@ type (
 	ImportReport   = transfer.Report
 	IMAPSource     = transfer.IMAPOptions
 	Source         = transfer.Source
+	Export         = transfer.Export
 )
 
 // FromFiles is a source of files; see [transfer.Files].

@@ -313,7 +313,7 @@ func (m *mover) prepare(ctx context.Context, again bool) error {
 	}
 	m.req = req
 	m.req.Again, m.req.Lazy, m.req.Source = false, false, ""
-	if got.Name != m.f.Name {
+	if got.Name != req.Name {
 		im.note("%s becomes %s", m.f.Name, got.Name)
 	}
 	if got.Known && got.Validity != m.f.UIDValidity {

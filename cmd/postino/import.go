@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,7 +48,7 @@ func (f *importFlags) run(e *env, admin app.Admin, src app.Source, address strin
 func (f *importFlags) move(e *env, admin app.Admin, src app.Source, address string) (app.ImportReport, error) {
 	bar := newBar(e)
 	im := app.Import{
-		Source: src, Store: app.Transfer{Admin: admin}, Account: address, Into: f.Into, Wanted: f.wanted(),
+		Source: src, Store: app.Transfer{Admin: admin}, Account: address, Into: f.Into, Wanted: chosen(f.Mailbox),
 		Again: f.Again, SyncFlags: f.SyncFlags, FreshUIDs: f.FreshUIDs, OverQuota: f.OverQuota, Try: f.DryRun,
 		Progress: func(p app.ImportProgress) { bar.show(p.Mailbox, p.Done, p.Folders, p.Messages, p.Total, p.Octets) },
 	}
@@ -78,13 +79,13 @@ func (f *importFlags) tell(e *env, r app.ImportReport) {
 	fmt.Fprintln(e.out)
 }
 
-// wanted chooses mailboxes by the patterns.
-func (f *importFlags) wanted() func(string) bool {
-	if len(f.Mailbox) == 0 {
+// chosen tells for a name whether one of the patterns fits; without patterns all do.
+func chosen(patterns []string) func(string) bool {
+	if len(patterns) == 0 {
 		return nil
 	}
 	return func(name string) bool {
-		for _, p := range f.Mailbox {
+		for _, p := range patterns {
 			if like(p, name) {
 				return true
 			}
@@ -132,9 +133,50 @@ func root(dir string) (*os.Root, string, error) {
 	return r, abs, nil
 }
 
+// tree opens a directory, or a zip archive, as files to read.
+func tree(name string) (files fs.FS, abs string, c io.Closer, err error) {
+	info, err := os.Stat(name)
+	if err != nil || info.IsDir() {
+		r, abs, err := root(name)
+		if err != nil {
+			return nil, "", nil, err
+		}
+		return r.FS(), abs, r, nil
+	}
+	if abs, err = filepath.Abs(name); err != nil {
+		return nil, "", nil, postino.E(postino.Invalid, "open", name, err)
+	}
+	f, err := os.Open(abs)
+	if err != nil {
+		return nil, "", nil, postino.E(postino.Denied, "open", name, err)
+	}
+	if files, err = mailfile.OpenZip(f, info.Size()); err != nil {
+		return nil, "", nil, errors.Join(err, f.Close())
+	}
+	return files, abs, f, nil
+}
+
+// spool copies a file of an archive to a temporary one.
+func spool(f fs.File) (mailfile.SpooledFile, error) {
+	tmp, err := os.CreateTemp("", "postino-import-")
+	if err != nil {
+		return nil, err
+	}
+	s := &spooled{tmp}
+	if _, err := io.Copy(tmp, f); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+type spooled struct{ *os.File }
+
+// Close removes the file.
+func (s *spooled) Close() error { return errors.Join(s.File.Close(), os.Remove(s.Name())) }
+
 type importMaildirCmd struct {
 	importFlags
-	Dir     string `arg:"" help:"The Maildir."`
+	Dir     string `arg:"" help:"The Maildir, or a zip archive of it."`
 	Address string `arg:"" help:"Whose mailboxes the mail goes to."`
 }
 
@@ -144,11 +186,11 @@ func (*importMaildirCmd) Help() string {
 }
 
 func (c *importMaildirCmd) Run(e *env) error {
-	r, abs, err := root(c.Dir)
+	files, abs, closer, err := tree(c.Dir)
 	if err != nil {
 		return err
 	}
-	src := app.FromFiles(&mailfile.MaildirTree{Files: r.FS()}, "maildir\x00"+abs, r)
+	src := app.FromFiles(&mailfile.MaildirTree{Files: files}, "maildir\x00"+abs, closer)
 	return c.session(e, func(admin app.Admin) error { return c.run(e, admin, src, c.Address) })
 }
 
@@ -156,7 +198,7 @@ type importMboxCmd struct {
 	importFlags
 	Variant string `help:"How lines that begin with From are written: auto, mboxo, mboxrd, mboxcl or mboxcl2." enum:"auto,mboxo,mboxrd,mboxcl,mboxcl2" default:"auto"`
 	Name    string `help:"The mailbox that a file becomes; default its name." placeholder:"MAILBOX"`
-	Path    string `arg:"" help:"The file, or a directory of files."`
+	Path    string `arg:"" help:"The file, a directory of files, or a zip archive of them (.zip)."`
 	Address string `arg:"" help:"Whose mailboxes the mail goes to."`
 }
 
@@ -166,25 +208,17 @@ func (*importMboxCmd) Help() string {
 }
 
 func (c *importMboxCmd) Run(e *env) error {
-	abs, err := filepath.Abs(c.Path)
-	if err != nil {
-		return postino.E(postino.Invalid, "open", c.Path, err)
+	dir, name := c.Path, "."
+	if info, err := os.Stat(c.Path); err == nil && !info.IsDir() && !strings.EqualFold(filepath.Ext(c.Path), ".zip") {
+		dir, name = filepath.Dir(c.Path), filepath.Base(c.Path)
 	}
-	info, err := os.Stat(abs)
-	if err != nil {
-		return postino.E(postino.NotFound, "open", c.Path, err)
-	}
-	dir, name := abs, "."
-	if !info.IsDir() {
-		dir, name = filepath.Dir(abs), filepath.Base(abs)
-	}
-	r, _, err := root(dir)
+	files, abs, closer, err := tree(dir)
 	if err != nil {
 		return err
 	}
 	variant, _ := mailfile.ParseVariant(c.Variant)
-	tree := &mailfile.MboxTree{Files: r.FS(), Path: name, Name: c.Name, Variant: variant}
-	src := app.FromFiles(tree, "mbox\x00"+dir, closers{tree, r})
+	boxes := &mailfile.MboxTree{Files: files, Path: name, Name: c.Name, Variant: variant, Spool: spool}
+	src := app.FromFiles(boxes, "mbox\x00"+abs, closers{boxes, closer})
 	return c.session(e, func(admin app.Admin) error { return c.run(e, admin, src, c.Address) })
 }
 
@@ -200,16 +234,16 @@ func (c closers) Close() (err error) {
 
 type importEMLCmd struct {
 	importFlags
-	Dir     string `arg:"" help:"The directory; those below it become mailboxes."`
+	Dir     string `arg:"" help:"The directory, or a zip archive of it; directories below it become mailboxes."`
 	Address string `arg:"" help:"Whose mailboxes the mail goes to."`
 }
 
 func (c *importEMLCmd) Run(e *env) error {
-	r, abs, err := root(c.Dir)
+	files, abs, closer, err := tree(c.Dir)
 	if err != nil {
 		return err
 	}
-	src := app.FromFiles(app.FromEML(r.FS(), "."), "eml\x00"+abs, r)
+	src := app.FromFiles(app.FromEML(files, "."), "eml\x00"+abs, closer)
 	return c.session(e, func(admin app.Admin) error { return c.run(e, admin, src, c.Address) })
 }
 
