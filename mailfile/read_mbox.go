@@ -350,9 +350,8 @@ type mboxMessage struct {
 	sum         hash.Hash
 	start, end  int64 // in the file, from behind its From_ line
 	length      int64 // Content-Length, -1 none
-	lengthAt    dropped
-	whole       bool // Content-Length is right
-	bare        bool // a line within the length begins with "From "
+	whole       bool  // Content-Length is right
+	bare        bool  // a line within the length begins with "From "
 	drop        []dropped
 	had         map[string]bool
 	status      string
@@ -375,9 +374,6 @@ func (s *mboxScan) message(m *mboxMessage) (next []byte, date time.Time, err err
 	bodyAt := s.at
 	if m.length >= 0 && s.auto || m.length >= 0 && (s.variant == MboxCL || s.variant == MboxCL2) {
 		m.whole = s.leads(bodyAt + m.length)
-	}
-	if m.whole {
-		m.drop = append(m.drop, m.lengthAt)
 	}
 	blank := int64(0) // octets of the empty line before
 	for {
@@ -501,7 +497,7 @@ func (m *mboxMessage) field(name, value string, at dropped, first bool) {
 	switch name {
 	case "content-length":
 		if n, err := strconv.ParseInt(value, 10, 63); err == nil && n >= 0 {
-			m.length, m.lengthAt = n, at
+			m.length = n // the field stays: it may be the sender's
 		}
 		return
 	case "x-gmail-labels":
@@ -540,10 +536,7 @@ func (s *mboxScan) leads(at int64) bool {
 	if err != nil && err != io.EOF {
 		return false
 	}
-	rest := buf[:n]
-	for range 2 {
-		rest = bytes.TrimPrefix(bytes.TrimPrefix(rest, []byte("\r")), []byte("\n"))
-	}
+	rest := bytes.TrimPrefix(bytes.TrimPrefix(buf[:n], []byte("\r")), []byte("\n"))
 	if len(rest) == 0 {
 		return at+int64(n) == s.box.size
 	}

@@ -49,6 +49,7 @@ const (
 // Run writes everything. After an error, or when ctx ends, the same export goes on
 // with what is missing.
 func (x *Export) Run(ctx context.Context) (ExportReport, error) {
+	x.report = ExportReport{}
 	all, err := x.Store.Boxes(ctx, x.Account)
 	if err != nil {
 		return x.report, err

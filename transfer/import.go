@@ -93,7 +93,6 @@ type Import struct {
 	Progress func(Progress)
 
 	report Report
-	key    string
 }
 
 // Batch bounds what is stored in one commit; zero fields mean the default.
@@ -135,6 +134,7 @@ func (im *Import) note(format string, args ...any) {
 // Run moves everything. After an error, what the report counts as imported is
 // stored; the same import goes on from there.
 func (im *Import) Run(ctx context.Context) (Report, error) {
+	im.report = Report{}
 	if im.Batch.Messages <= 0 {
 		im.Batch.Messages = 256
 	}
