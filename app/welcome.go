@@ -54,18 +54,15 @@ func (n *Node) Welcome(ctx context.Context) error {
 	if err := b.Close(); err != nil {
 		return err
 	}
-	w := n.Blobs.Create(now)
+	w := n.Mailboxes.Stage(now)
 	defer w.Abort()
 	if _, err := w.Write(text.Bytes()); err != nil {
 		return err
 	}
-	staged, err := w.Finish()
+	m, err := w.Finish()
 	if err != nil {
 		return err
 	}
-	ix := message.Parse(text.Bytes(), message.Limits{})
-	m := mailbox.NewMessage(staged.ID, ix, ix.Header())
-	m.Staged = &staged
 	_, err = a.Append(ctx, inbox.ID, []mailbox.AppendMessage{{Message: m, Date: now}})
 	return err
 }
