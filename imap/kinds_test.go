@@ -44,7 +44,7 @@ func (b broken) Metadata(context.Context, string, []string, int) ([]Annotation, 
 	return nil, b.err
 }
 func (b broken) SetMetadata(context.Context, string, []Annotation) error     { return b.err }
-func (b broken) Notify(context.Context, *NotifyRequest) ([]string, error)    { return nil, b.err }
+func (b broken) Notify(context.Context, *NotifyRequest) (*NotifyData, error) { return nil, b.err }
 func (b broken) Fetch(context.Context, *FetchWriter, FetchRequest) error     { return b.err }
 func (b broken) Copy(context.Context, NumSet, string) (*CopyData, error)     { return nil, b.err }
 func (b broken) Move(context.Context, NumSet, string) (*CopyData, error)     { return nil, b.err }

@@ -229,6 +229,9 @@ var attrNames = []struct {
 	{UseSnoozed, `\Snoozed`},
 	{AttrNoSelect, `\Noselect`},
 	{AttrNonExistent, `\NonExistent`},
+	{AttrHasChildren, `\HasChildren`},
+	{AttrHasNoChildren, `\HasNoChildren`},
+	{AttrNoAccess, `\NoAccess`},
 }
 
 // attrs prints attributes, with the one of extra that is not empty.

@@ -8,6 +8,15 @@ func (w *UpdateWriter) Others() bool { return w.others }
 // other mailboxes are told by theirs (RFC 5465 §5.1).
 func (w *UpdateWriter) CondStore() bool { return w.out.condstore }
 
+// Overflow tells the client that it is asked too much of: as after NOTIFY NONE nothing is
+// told any more (RFC 5465 §5.8). The Session forgets what Notify asked for.
+func (w *UpdateWriter) Overflow() {
+	w.settle()
+	w.overflow = true
+	w.out.str("* OK [NOTIFICATIONOVERFLOW")
+	w.out.codeEnd("Notifications stopped")
+}
+
 // Status tells the state of a mailbox that is not the selected one (RFC 5465 §5), with
 // its mod-sequence where the client knows of them.
 func (w *UpdateWriter) Status(mailbox string, items StatusItem, d *StatusData) {

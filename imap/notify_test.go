@@ -7,11 +7,11 @@ import (
 )
 
 // Notify of the store in memory knows the selected mailbox alone.
-func (s *memSession) Notify(_ context.Context, req *NotifyRequest) ([]string, error) {
+func (s *memSession) Notify(_ context.Context, req *NotifyRequest) (*NotifyData, error) {
 	if req != nil && req.Status {
-		return []string{"INBOX", "Work"}, nil
+		return &NotifyData{Status: []string{"INBOX", "Work"}}, nil
 	}
-	return nil, nil
+	return &NotifyData{}, nil
 }
 
 // TestNotify: RFC 5465, the selected mailbox. Changes are told between commands, also

@@ -38,7 +38,7 @@ func (c *conn) notify() error {
 	if err != nil {
 		return err
 	}
-	tell, err := c.sess.Notify(c.ctx, req)
+	data, err := c.sess.Notify(c.ctx, req)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,11 @@ func (c *conn) notify() error {
 	} else {
 		c.sess.Watch(nil)
 	}
-	for _, name := range tell {
+	w := UpdateWriter{out: &c.out}
+	for _, name := range data.NoAccess {
+		w.Mailbox(Mailbox{Name: name, Attrs: AttrNoAccess}, "")
+	}
+	for _, name := range data.Status {
 		if name == c.mailbox && c.state == selected {
 			continue
 		}

@@ -183,6 +183,7 @@ type UpdateWriter struct {
 	readOnly bool
 	noFlags  bool            // nobody wants to hear of flags
 	others   bool            // see Others
+	overflow bool            // see Overflow
 	fresh    uint32          // the first message that is new, 0 none
 	vanished []Range         // expunged, not yet told; see gone
 	track    *searchContexts // nil when no search is to be kept up to date

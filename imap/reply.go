@@ -68,6 +68,12 @@ func (c *conn) poll() error {
 		}
 		return err
 	}
+	if w.overflow {
+		n = &notified{}
+		c.extras.notified = n
+		c.listening.Store(false)
+		c.sess.Watch(nil)
+	}
 	if w.track != nil {
 		c.updateContexts(w.track)
 	}

@@ -93,9 +93,8 @@ type Session interface {
 	SearchMailbox(ctx context.Context, mailbox string, req SearchRequest) (*SearchData, uint32, error)
 	// Notify says which changes of mailboxes Poll writes from now on, beside or
 	// instead of those of the selected one; nil goes back to that one alone (RFC
-	// 5465 §3). It answers with the mailboxes whose state the client wants to be
-	// told at once.
-	Notify(ctx context.Context, req *NotifyRequest) ([]string, error)
+	// 5465 §3). What the session's own commands did is not told (§5).
+	Notify(ctx context.Context, req *NotifyRequest) (*NotifyData, error)
 
 	// Select opens a mailbox and makes it the selected one; the engine has called
 	// Unselect for the one before. After an error nothing is selected.

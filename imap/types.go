@@ -441,6 +441,10 @@ const (
 	UseMemos // RFC 9979 §8, as the next two
 	UseScheduled
 	UseSnoozed
+	// What a Session says of a mailbox in UpdateWriter.Mailbox only.
+	AttrHasChildren
+	AttrHasNoChildren
+	AttrNoAccess // a right is missing, RFC 5465 §3.1
 
 	specialUse = UseAll | UseArchive | UseDrafts | UseFlagged | UseJunk | UseSent | UseTrash | UseImportant |
 		UseMemos | UseScheduled | UseSnoozed
@@ -577,6 +581,14 @@ const (
 type NotifyGroup struct {
 	Filter MailboxFilter
 	Events NotifyEvent
+}
+
+// NotifyData answers a Notify.
+type NotifyData struct {
+	// Status are the mailboxes whose state the client wants to be told at once.
+	Status []string
+	// NoAccess are mailboxes whose events the user may not be told of (RFC 5465 §3.1).
+	NoAccess []string
 }
 
 // NotifyRequest is NOTIFY SET. The engine itself does what concerns the selected

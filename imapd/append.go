@@ -208,6 +208,7 @@ func (a *appender) Commit(ctx context.Context) (*imap.AppendData, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.s.toldAppended(a.acct, a.box, res.UIDs.Lo, res.UIDs.Hi)
 	if res.UIDs.Lo == 0 { // the user may not know
 		return &imap.AppendData{}, nil
 	}

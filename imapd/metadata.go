@@ -70,5 +70,12 @@ func (s *session) SetMetadata(ctx context.Context, name string, entries []imap.A
 	if postino.Is(err, postino.Full) && !errors.Is(err, postino.ErrNoSpace) {
 		err = &imap.Error{Code: "METADATA TOOMANY", Text: "Too many annotations", Err: err}
 	}
+	if a := s.notified.account(acct); a != nil && err == nil {
+		names := make([]string, len(entries))
+		for i := range entries {
+			names[i] = entries[i].Name
+		}
+		a.own = append(a.own, ownNotes{box, names})
+	}
 	return err
 }

@@ -336,6 +336,9 @@ func (s *session) transfer(ctx context.Context, set imap.NumSet, to string, part
 	if err != nil {
 		return nil, err
 	}
+	if k := len(res.Dest); k > 0 {
+		s.toldAppended(p.acct, dst.ID, res.Dest[0].Lo, res.Dest[k-1].Hi)
+	}
 	d := &imap.CopyData{UIDValidity: res.UIDValidity, Source: wireRanges(res.Source), Dest: wireRanges(res.Dest)}
 	if res.Snapshot != nil && len(d.Source) > 0 {
 		d.HighestModSeq = uint64(res.Snapshot.Status().HighestModSeq)

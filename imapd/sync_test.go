@@ -181,12 +181,67 @@ func TestNotify(t *testing.T) {
 	b.fill("INBOX", 1)
 	wants("* 1 EXISTS", "* 1 FETCH (UID 1 FLAGS ())")
 	b.ok("CREATE Lists/Two")
-	wants(`* LIST () "/" "Lists/Two"`, `* LIST () "/" "Lists"`)
+	wants(`* LIST (\HasNoChildren) "/" "Lists/Two"`, `* LIST (\HasChildren) "/" "Lists"`)
 	b.ok("SUBSCRIBE Lists/Two")
-	wants(`* LIST (\Subscribed) "/" "Lists/Two"`)
+	wants(`* LIST (\HasNoChildren \Subscribed) "/" "Lists/Two"`)
 	b.ok("RENAME Lists/Two Lists/Three")
 	wants(`* LIST (`)
 	b.ok("DELETE Lists/Three")
 	for !strings.Contains(a.line(), `NonExistent`) {
+	}
+}
+
+// TestNotifyOwn: what the client did itself is not told to it (RFC 5465 §5); what
+// others do at the same time is.
+func TestNotifyOwn(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann")
+	a, b := w.login("ann"), w.login("ann")
+	a.ok("NOTIFY SET (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange MailboxMetadataChange ServerMetadataChange))")
+	for _, c := range []string{
+		"CREATE A/B/C", "SUBSCRIBE A/B", "RENAME A/B A/D", "CREATE X", "RENAME X A/X", "UNSUBSCRIBE A/B", "DELETE A/D/C",
+		`SETMETADATA "" (/private/x "1")`, `SETMETADATA A (/private/x "1" /private/y "2")`, "NOOP",
+	} {
+		a.want(c, "OK "+strings.Fields(c)[0]+" completed")
+	}
+	if got := a.ok("APPEND A {3+}\r\nx\r\n"); got != "" {
+		t.Errorf("APPEND is told: %s", got)
+	}
+	b.ok("CREATE A/E")
+	has(t, a.ok("NOOP"), `* LIST (\HasNoChildren) "/" "A/E"`, `* LIST (\HasChildren) "/" "A"`)
+	b.fill("A", 1)
+	has(t, a.ok("NOOP"), `* STATUS "A" (MESSAGES 2 UIDNEXT 3`)
+	b.ok(`SETMETADATA A (/private/y "3")`)
+	has(t, a.ok("NOOP"), `* METADATA "A" "/private/y"`)
+	b.ok(`SETMETADATA "" (/private/z "3")`)
+	has(t, a.ok("NOOP"), `* METADATA "" "/private/z"`)
+	b.ok("DELETE A/E")
+	has(t, a.ok("NOOP"), `* LIST (\NonExistent \HasNoChildren) "/" "A/E"`, `* LIST (\HasChildren) "/" "A"`)
+}
+
+// TestNotifyGuest: events of the mailboxes of others; who loses the right to see one is
+// told as if it were deleted (RFC 5465 §5.4, §5.9).
+func TestNotifyGuest(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann", "bob")
+	ann, bob := w.login("ann"), w.login("bob")
+	ann.ok("CREATE Work")
+	ann.ok("CREATE Blind")
+	ann.ok("SETACL Work bob@b.example lr")
+	ann.ok("SETACL Blind bob@b.example l")
+	has(t, bob.do(`NOTIFY SET STATUS (subtree "Other Users" (MessageNew MessageExpunge MailboxName))`),
+		`* LIST (\NoAccess) "/" "Other Users/ann@b.example/Blind"`, `* STATUS "Other Users/ann@b.example/Work" (MESSAGES 0`, "OK ")
+	ann.fill("Blind", 1)
+	ann.fill("Work", 1)
+	if got := bob.line(); !strings.HasPrefix(got, `* STATUS "Other Users/ann@b.example/Work" (MESSAGES 1 UIDNEXT 2`) {
+		t.Fatal(got)
+	}
+	ann.ok("SETACL Blind bob@b.example lr")
+	ann.ok("DELETEACL Work bob@b.example")
+	if got := bob.line(); got != `* LIST (\NonExistent \HasNoChildren \NoAccess) "/" "Other Users/ann@b.example/Work"` {
+		for !strings.Contains(got, "NoAccess") {
+			got = bob.line()
+		}
+	}
+	ann.ok("SETACL Work bob@b.example lr")
+	for got := bob.line(); !strings.HasPrefix(got, `* LIST (\HasNoChildren) "/" "Other Users/ann@b.example/Work"`); got = bob.line() {
 	}
 }

@@ -127,6 +127,7 @@ func (s *session) Create(ctx context.Context, req imap.CreateRequest) (*imap.Cre
 	if err != nil {
 		return nil, err
 	}
+	s.told(p.acct, info.Name)
 	return &imap.CreateData{MailboxID: mailboxObjectID(p.acct.ID(), info.ID)}, nil
 }
 
@@ -136,7 +137,11 @@ func (s *session) Delete(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return p.acct.Delete(ctx, m.ID)
+	if err := p.acct.Delete(ctx, m.ID); err != nil {
+		return err
+	}
+	s.told(p.acct, m.Name)
+	return nil
 }
 
 // Rename renames a mailbox and all below it.
@@ -152,7 +157,11 @@ func (s *session) Rename(ctx context.Context, from, to string) error {
 	if p.acct != q.acct {
 		return &imap.Error{Code: "CANNOT", Text: "A mailbox stays in its account"}
 	}
-	return p.acct.Rename(ctx, m.ID, q.name)
+	if err := p.acct.Rename(ctx, m.ID, q.name); err != nil {
+		return err
+	}
+	s.told(p.acct, m.Name, q.name)
+	return nil
 }
 
 // Subscribe adds a name to the subscriptions; it need not exist (RFC 9051 §6.3.7)
@@ -162,7 +171,11 @@ func (s *session) Subscribe(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return p.acct.Subscribe(ctx, p.name)
+	if err := p.acct.Subscribe(ctx, p.name); err != nil {
+		return err
+	}
+	s.told(p.acct, p.name)
+	return nil
 }
 
 // Unsubscribe takes a name off the subscriptions.
@@ -171,5 +184,9 @@ func (s *session) Unsubscribe(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return p.acct.Unsubscribe(ctx, p.name)
+	if err := p.acct.Unsubscribe(ctx, p.name); err != nil {
+		return err
+	}
+	s.told(p.acct, p.name)
+	return nil
 }
