@@ -47,6 +47,7 @@ ok(owner.noop())
 check(owner.response("EXISTS")[1][-1] == b"4")
 ok(guest.subscribe(BOX))
 check(any(BOX.encode() in line for line in ok(guest.lsub()) if line))
+ok(guest.unselect())  # with the mailbox selected the connection would be ended
 ok(owner.deleteacl("INBOX", GUEST))
 check(guest.status(BOX, "(MESSAGES)")[0] == "NO")
 check(not any(BOX.encode() in line for line in ok(guest.list()) if line))
