@@ -18,8 +18,10 @@
 //     POSTINO_RELAYKILLS times; relaydisk_test.go lets disks fail.
 //   - kill_test.go kills the real program under SMTP and IMAP load, POSTINO_KILLS
 //     times.
+//   - sharedkill_test.go does so while a mailbox is shared, and letters are taken away by
+//     POP3, POSTINO_SHAREDKILLS times.
 //   - disk_test.go fills real small file systems; node_test.go lets syncs fail
-//     below a whole node.
+//     below a whole node; shareddisk_test.go does both to accounts that share.
 //   - pop3_test.go cuts the power while sessions of POP3 delete; POSTINO_POP3CUTS says
 //     how many of the points are looked at.
 //   - sample_test.go opens data directories of former programs, testdata/sample-*.tar.gz,

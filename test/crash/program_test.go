@@ -21,6 +21,7 @@ type program struct {
 	data       string
 	smtp, imap string
 	submission string
+	pop3       string
 	cmd        *exec.Cmd
 	ended      chan error
 }
@@ -62,11 +63,12 @@ func TestMain(m *testing.M) {
 // and makes the users.
 func newProgram(t testing.TB, data string) *program {
 	t.Helper()
-	p := &program{TB: t, dir: t.TempDir(), data: data, smtp: freeAddress(t), imap: freeAddress(t), submission: freeAddress(t)}
+	p := &program{TB: t, dir: t.TempDir(), data: data, smtp: freeAddress(t), imap: freeAddress(t), submission: freeAddress(t), pop3: freeAddress(t)}
 	config := fmt.Sprintf("[server]\nhostname = \"mx.b.example\"\ndata_dir = %q\n[tls]\nself_signed = true\n"+
 		"[smtp]\nnew_per_minute = 100000\nconnections_per_ipv4 = 1000\nconnections_per_ipv4_24 = 1000\nmax_transactions = 1000000\n"+
 		"[[listener]]\nkind = \"smtp\"\naddress = %q\n[[listener]]\nkind = \"imap\"\naddress = %q\ntls = false\n"+
-		"[[listener]]\nkind = \"submission\"\naddress = %q\ntls = false\n", data, p.smtp, p.imap, p.submission)
+		"[[listener]]\nkind = \"submission\"\naddress = %q\ntls = false\n"+
+		"[[listener]]\nkind = \"pop3\"\naddress = %q\ntls = false\n", data, p.smtp, p.imap, p.submission, p.pop3)
 	must(t, os.WriteFile(p.config(), []byte(config), 0o600))
 	p.begin()
 	t.Cleanup(p.kill)
@@ -115,7 +117,7 @@ func (p *program) begin() time.Duration {
 	must(p, p.cmd.Start())
 	p.ended = make(chan error, 1)
 	go func(cmd *exec.Cmd, ended chan error) { ended <- cmd.Wait() }(p.cmd, p.ended)
-	for _, addr := range []string{p.smtp, p.imap, p.submission} {
+	for _, addr := range []string{p.smtp, p.imap, p.submission, p.pop3} {
 		for !greets(addr) {
 			select {
 			case err := <-p.ended:
