@@ -62,7 +62,7 @@ func (s *Store) arrived(id AccountID, next EmailID, at time.Time) {
 		return
 	}
 	f.next, f.last = next, at
-	if f.upTo > 0 && int(f.next-f.upTo) > s.opts.IndexEmails {
+	if f.upTo > 0 && int(f.next-f.upTo) > flood*s.opts.IndexEmails {
 		signal(s.indexWake)
 	}
 }
@@ -76,8 +76,15 @@ func (s *Store) damage(id AccountID, d errDamaged) {
 	signal(s.indexWake)
 }
 
-// indexEvery is how often accounts are looked for whose emails rest.
-const indexEvery = 15 * time.Second
+const (
+	// indexEvery is how often accounts are looked for whose emails rest.
+	indexEvery = 5 * time.Second
+	// calm is how long nothing came when an account is indexed: whoever moves mail in
+	// has the machine for himself, and one large segment is cheaper than many.
+	calm = 3 * time.Second
+	// flood, times Options.IndexEmails, is what is indexed without calm.
+	flood = 20
+)
 
 // runIndex keeps the index of all accounts current.
 func (s *Store) runIndex(ctx context.Context) error {
@@ -108,7 +115,9 @@ func (s *Store) stale(now time.Time) (ids []AccountID) {
 	defer s.mu.Unlock()
 	for id, f := range s.fresh {
 		n := int(f.next) - 1 - int(f.upTo)
-		if f.damaged > 0 || n >= s.opts.IndexEmails || n > s.opts.IndexEmails/8 && now.Sub(f.last) >= s.opts.IndexDelay {
+		quiet := now.Sub(f.last)
+		if f.damaged > 0 || n >= flood*s.opts.IndexEmails || n >= s.opts.IndexEmails && quiet >= calm ||
+			n > s.opts.IndexEmails/8 && quiet >= s.opts.IndexDelay {
 			ids = append(ids, id)
 		}
 	}
