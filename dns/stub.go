@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -34,6 +35,9 @@ type Server struct {
 	// can change what it says. Servers on loopback always count.
 	Trusted bool
 }
+
+// validates tells whether the server's AD bit may count.
+func (s Server) validates() bool { return s.Trusted || s.Addr.Addr().Unmap().IsLoopback() }
 
 // Options are the parameters of a Stub; zero fields are the default.
 type Options struct {
@@ -60,6 +64,7 @@ type Stub struct {
 	opts  Options
 	cache *cache
 	obs   observer
+	unfit sync.Map // of netip.AddrPort: servers that failed the last Probe
 }
 
 // NewStub returns a resolver that asks the servers of opts.
@@ -129,21 +134,18 @@ func (s *Stub) try(ctx context.Context, server Server, name string, t Type) (*An
 	transient := func(err error) error {
 		return postino.E(postino.Transient, "look up "+dns.TypeToString[uint16(t)], name, err)
 	}
-	m, err := s.exchange(ctx, "udp", server, name, t, true)
-	if err == nil && m.Truncated || errors.Is(err, errSpelling) {
-		m, err = s.exchange(ctx, "tcp", server, name, t, true)
-	}
+	m, err := s.fetch(ctx, server, name, t, withEDNS)
 	if err == nil && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) { // RFC 6891 §7
-		m, err = s.exchange(ctx, "tcp", server, name, t, false)
+		m, err = s.exchange(ctx, "tcp", server, name, t, plain)
+		if err == nil && m.Truncated {
+			err = errMessage
+		}
 	}
 	if err != nil {
 		return nil, transient(err)
 	}
-	if m.Truncated {
-		return nil, transient(errMessage)
-	}
 	a, err := extract(m, name, t)
-	if a != nil && (server.Trusted || server.Addr.Addr().Unmap().IsLoopback()) {
+	if a != nil && server.validates() && !s.distrusted(server) {
 		a.Security = Insecure
 		if m.AuthenticatedData { // RFC 6840 §5.8
 			a.Security = Secure
@@ -152,19 +154,31 @@ func (s *Stub) try(ctx context.Context, server Server, name string, t Type) (*An
 	return a, err
 }
 
+// fetch gets the whole reply to a question, by TCP where UDP is not enough.
+func (s *Stub) fetch(ctx context.Context, server Server, name string, t Type, f flavour) (*dns.Msg, error) {
+	m, err := s.exchange(ctx, "udp", server, name, t, f)
+	if err == nil && m.Truncated || errors.Is(err, errSpelling) {
+		m, err = s.exchange(ctx, "tcp", server, name, t, f)
+		if err == nil && m.Truncated {
+			return nil, errMessage
+		}
+	}
+	return m, err
+}
+
 // errSpelling tells that a reply had the question in another case: either a
 // forgery or an odd server, and TCP settles it.
 var errSpelling = errors.New("reply has the question in another case")
 
 // exchange sends one question and waits for its reply.
-func (s *Stub) exchange(ctx context.Context, network string, server Server, name string, t Type, edns bool) (*dns.Msg, error) {
+func (s *Stub) exchange(ctx context.Context, network string, server Server, name string, t Type, f flavour) (*dns.Msg, error) {
 	conn, err := s.opts.Dial(ctx, network, server.Addr.String())
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Now()) })()
-	q, err := question(name, t, edns)
+	q, err := question(name, t, f)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +187,15 @@ func (s *Stub) exchange(ctx context.Context, network string, server Server, name
 	}
 	return overUDP(conn, q)
 }
+
+// flavour is how much a question asks for.
+type flavour uint8
+
+const (
+	plain     flavour = iota
+	withEDNS          // larger packets, extended errors
+	withProof         // and signatures, unjudged (DO, CD)
+)
 
 // query is a question and its octets.
 type query struct {
@@ -184,7 +207,7 @@ type query struct {
 
 // question makes a query with a random id and random letter case (RFC 5452
 // §9.2, DN1).
-func question(name string, t Type, edns bool) (query, error) {
+func question(name string, t Type, f flavour) (query, error) {
 	var random [2 + 32]byte
 	rand.Read(random[:])
 	spelled := []byte(name + ".")
@@ -197,9 +220,10 @@ func question(name string, t Type, edns bool) (query, error) {
 	m.SetQuestion(string(spelled), uint16(t))
 	m.Id = binary.BigEndian.Uint16(random[:])
 	m.AuthenticatedData = true // RFC 6840 §5.7: we understand AD
-	if edns {
-		m.SetEdns0(udpSize, false)
+	if f != plain {
+		m.SetEdns0(udpSize, f == withProof)
 	}
+	m.CheckingDisabled = f == withProof // RFC 6840 §5.9: we judge, and want to see what we judge
 	wire, err := m.Pack()
 	return query{m.Id, string(spelled), uint16(t), wire}, err
 }

@@ -139,8 +139,13 @@ func extract(m *dns.Msg, name string, t Type) (*Answer, error) {
 		a.Name = next
 	}
 	a.TTL = time.Duration(ttl) * time.Second
-	slices.SortStableFunc(a.MX, func(x, y MX) int { return int(x.Preference) - int(y.Preference) })
+	a.sort()
 	return a, nil
+}
+
+// sort orders what has an order.
+func (a *Answer) sort() {
+	slices.SortStableFunc(a.MX, func(x, y MX) int { return int(x.Preference) - int(y.Preference) })
 }
 
 // negative makes the answer that there is nothing. It may be kept for as long
