@@ -12,7 +12,6 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/dns"
-	"github.com/postino-mail/postino/dns/dnstest"
 )
 
 // records are what each zone of the tests holds.
@@ -34,19 +33,19 @@ tree        3600 DNAME other.tld.test.
 `
 
 // build makes the tree: the root, test, tld.test, and zones below both.
-func build(t testing.TB, zones map[string]dnstest.Signing) *dnstest.World {
+func build(t testing.TB, zones map[string]Signing) *World {
 	t.Helper()
-	w := dnstest.NewWorld()
-	add := func(origin, text string, s dnstest.Signing) {
+	w := NewWorld()
+	add := func(origin, text string, s Signing) {
 		if err := w.AddZone(origin, text, s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	add("test.", "", dnstest.Signing{Algorithm: 8})
-	add("plain.test.", records, dnstest.Signing{})
-	add("tld.test.", "", dnstest.Signing{Algorithm: 15, NSEC3: true, OptOut: true})
-	add("other.tld.test.", records, dnstest.Signing{Algorithm: 13})
-	add("open.tld.test.", records, dnstest.Signing{})
+	add("test.", "", Signing{Algorithm: 8})
+	add("plain.test.", records, Signing{})
+	add("tld.test.", "", Signing{Algorithm: 15, NSEC3: true, OptOut: true})
+	add("other.tld.test.", records, Signing{Algorithm: 13})
+	add("open.tld.test.", records, Signing{})
 	for origin, s := range zones {
 		add(origin, records, s)
 	}
@@ -54,7 +53,7 @@ func build(t testing.TB, zones map[string]dnstest.Signing) *dnstest.World {
 }
 
 // validate opens a validator on the world.
-func validate(t testing.TB, w *dnstest.World, change ...func(*dns.ValidatorOptions)) *dns.Validator {
+func validate(t testing.TB, w *World, change ...func(*dns.ValidatorOptions)) *dns.Validator {
 	t.Helper()
 	opts := dns.ValidatorOptions{
 		Options: dns.Options{Dial: w.Dial, Timeout: 2 * time.Second, Attempts: 1, Servers: []dns.Server{{Addr: netip.MustParseAddrPort("192.0.2.53:53")}}},
@@ -112,31 +111,31 @@ var questions = []struct {
 // TestOutcomes asks every question of every kind of zone.
 func TestOutcomes(t *testing.T) {
 	kinds := map[string]struct {
-		s    dnstest.Signing
+		s    Signing
 		want string // "" when only positive and negative answers differ
 	}{
-		"rsa":        {dnstest.Signing{Algorithm: 8}, "secure"},
-		"ecdsa":      {dnstest.Signing{Algorithm: 13}, "secure"},
-		"ed25519":    {dnstest.Signing{Algorithm: 15}, "secure"},
-		"nsec3":      {dnstest.Signing{Algorithm: 13, NSEC3: true, Iterations: 5, Salt: "abcd"}, "secure"},
-		"unsigned":   {dnstest.Signing{}, "insecure"},
-		"island":     {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneNoDS}, "insecure"},
-		"sha1":       {dnstest.Signing{Algorithm: 5}, "insecure"},
-		"future":     {dnstest.Signing{Algorithm: 200}, "insecure"},
-		"expired":    {dnstest.Signing{Algorithm: 13, From: -48 * time.Hour, Until: -time.Hour}, "bogus"},
-		"early":      {dnstest.Signing{Algorithm: 13, From: time.Hour}, "bogus"},
-		"skewed":     {dnstest.Signing{Algorithm: 13, From: time.Minute}, "secure"},
-		"wrongds":    {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneWrongDS}, "bogus"},
-		"boguskey":   {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneBogusKey}, "bogus"},
-		"twins":      {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneTwinKeys}, "bogus"},
-		"manykeys":   {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneManyKeys}, "bogus"},
-		"revoked":    {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneRevoked}, "bogus"},
-		"exempt":     {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneWrongDS}, "insecure"},
-		"iterations": {dnstest.Signing{Algorithm: 13, NSEC3: true, Iterations: 500}, "tired"},
-		"exhausting": {dnstest.Signing{Algorithm: 13, NSEC3: true, Iterations: 501}, "bogus denial"},
+		"rsa":        {Signing{Algorithm: 8}, "secure"},
+		"ecdsa":      {Signing{Algorithm: 13}, "secure"},
+		"ed25519":    {Signing{Algorithm: 15}, "secure"},
+		"nsec3":      {Signing{Algorithm: 13, NSEC3: true, Iterations: 5, Salt: "abcd"}, "secure"},
+		"unsigned":   {Signing{}, "insecure"},
+		"island":     {Signing{Algorithm: 13, Fault: ZoneNoDS}, "insecure"},
+		"sha1":       {Signing{Algorithm: 5}, "insecure"},
+		"future":     {Signing{Algorithm: 200}, "insecure"},
+		"expired":    {Signing{Algorithm: 13, From: -48 * time.Hour, Until: -time.Hour}, "bogus"},
+		"early":      {Signing{Algorithm: 13, From: time.Hour}, "bogus"},
+		"skewed":     {Signing{Algorithm: 13, From: time.Minute}, "secure"},
+		"wrongds":    {Signing{Algorithm: 13, Fault: ZoneWrongDS}, "bogus"},
+		"boguskey":   {Signing{Algorithm: 13, Fault: ZoneBogusKey}, "bogus"},
+		"twins":      {Signing{Algorithm: 13, Fault: ZoneTwinKeys}, "bogus"},
+		"manykeys":   {Signing{Algorithm: 13, Fault: ZoneManyKeys}, "bogus"},
+		"revoked":    {Signing{Algorithm: 13, Fault: ZoneRevoked}, "bogus"},
+		"exempt":     {Signing{Algorithm: 13, Fault: ZoneWrongDS}, "insecure"},
+		"iterations": {Signing{Algorithm: 13, NSEC3: true, Iterations: 500}, "tired"},
+		"exhausting": {Signing{Algorithm: 13, NSEC3: true, Iterations: 501}, "bogus denial"},
 	}
 	for _, parent := range []string{"test", "tld.test"} {
-		zones := map[string]dnstest.Signing{}
+		zones := map[string]Signing{}
 		for name, k := range kinds {
 			zones[name+"."+parent+"."] = k.s
 		}
@@ -169,16 +168,16 @@ func TestOutcomes(t *testing.T) {
 
 // TestReplyFaults spoils single replies of signed and unsigned zones.
 func TestReplyFaults(t *testing.T) {
-	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}, "hash.test.": {Algorithm: 15, NSEC3: true}})
+	w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}, "hash.test.": {Algorithm: 15, NSEC3: true}})
 	for _, origin := range []string{"good.test", "hash.test", "plain.test", "open.tld.test"} {
 		signed := origin == "good.test" || origin == "hash.test"
 		for _, q := range questions {
 			name := q.name + origin
-			for kind := dnstest.WireNone; kind <= dnstest.WireSignatures; kind++ {
-				if kind == dnstest.WireSilent {
+			for kind := WireNone; kind <= WireSignatures; kind++ {
+				if kind == WireSilent {
 					continue // TestTransport
 				}
-				w.SetFault(name, q.t, dnstest.WireFault{Kind: kind})
+				w.SetFault(name, q.t, WireFault{Kind: kind})
 				want := "insecure" + q.is
 				if signed {
 					want = "secure" + q.is
@@ -186,17 +185,17 @@ func TestReplyFaults(t *testing.T) {
 				proof := q.is != "" || strings.HasPrefix(q.name, "x.")
 				chain := strings.HasPrefix(q.name, "dead.")
 				switch kind {
-				case dnstest.WireServFail:
+				case WireServFail:
 					want = "error"
-				case dnstest.WireUnsigned, dnstest.WireSignatures:
+				case WireUnsigned, WireSignatures:
 					if signed {
 						want = "bogus"
 					}
-				case dnstest.WireNoProof:
+				case WireNoProof:
 					if signed && proof && !chain {
 						want = "bogus"
 					}
-				case dnstest.WireEmpty:
+				case WireEmpty:
 					want = "insecure none"
 					if q.is == " nx" {
 						want = "insecure nx"
@@ -207,15 +206,15 @@ func TestReplyFaults(t *testing.T) {
 				}
 				expect(t, validate(t, w), name, q.t, want)
 			}
-			w.SetFault(name, q.t, dnstest.WireFault{})
+			w.SetFault(name, q.t, WireFault{})
 		}
 	}
 }
 
 // TestChains crosses zones by CNAME and DNAME, and runs in circles.
 func TestChains(t *testing.T) {
-	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}, "bad.test.": {Algorithm: 13, Fault: dnstest.ZoneWrongDS}})
-	if err := w.AddZone("links.test.", "secure CNAME mx.good.test.\nbad CNAME mx.bad.test.\nto CNAME mx.tree.good.test.\n", dnstest.Signing{Algorithm: 15}); err != nil {
+	w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}, "bad.test.": {Algorithm: 13, Fault: ZoneWrongDS}})
+	if err := w.AddZone("links.test.", "secure CNAME mx.good.test.\nbad CNAME mx.bad.test.\nto CNAME mx.tree.good.test.\n", Signing{Algorithm: 15}); err != nil {
 		t.Fatal(err)
 	}
 	v := validate(t, w)
@@ -243,19 +242,19 @@ func TestChains(t *testing.T) {
 
 // TestTransport truncates, delays and falls silent.
 func TestTransport(t *testing.T) {
-	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}})
+	w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}})
 	for _, name := range []string{".", "test.", "good.test."} {
-		w.SetFault(name, 0, dnstest.WireFault{Kind: dnstest.WireTruncate})
+		w.SetFault(name, 0, WireFault{Kind: WireTruncate})
 	}
 	expect(t, validate(t, w), "good.test", dns.TypeMX, "secure")
-	w.SetFault("good.test.", 0, dnstest.WireFault{Delay: 10 * time.Millisecond})
+	w.SetFault("good.test.", 0, WireFault{Delay: 10 * time.Millisecond})
 	v := validate(t, w)
 	expect(t, v, "good.test", dns.TypeMX, "secure")
-	w.SetFault("good.test.", 0, dnstest.WireFault{Kind: dnstest.WireSilent})
+	w.SetFault("good.test.", 0, WireFault{Kind: WireSilent})
 	short := func(o *dns.ValidatorOptions) { o.Timeout = 30 * time.Millisecond }
 	expect(t, validate(t, w, short), "good.test", dns.TypeMX, "error")
 	expect(t, v, "good.test", dns.TypeMX, "secure") // from the cache
-	w.SetFault("good.test.", 0, dnstest.WireFault{Kind: dnstest.WireSilent, Times: 1})
+	w.SetFault("good.test.", 0, WireFault{Kind: WireSilent, Times: 1})
 	expect(t, validate(t, w, short, func(o *dns.ValidatorOptions) { o.Attempts = 2 }), "good.test", dns.TypeMX, "secure")
 }
 
@@ -274,7 +273,7 @@ func TestAnchors(t *testing.T) {
 
 // TestTTL bounds the TTL by the end of the signature.
 func TestTTL(t *testing.T) {
-	w := build(t, map[string]dnstest.Signing{"brief.test.": {Algorithm: 13, Until: time.Minute}})
+	w := build(t, map[string]Signing{"brief.test.": {Algorithm: 13, Until: time.Minute}})
 	a := expect(t, validate(t, w), "mx.brief.test", dns.TypeA, "secure")
 	if a == nil || a.TTL > time.Minute || a.TTL < 40*time.Second {
 		t.Errorf("answer is %+v", a)
@@ -283,7 +282,7 @@ func TestTTL(t *testing.T) {
 
 // TestCaches asks little again: DN3.
 func TestCaches(t *testing.T) {
-	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}, "bad.test.": {Algorithm: 13, Fault: dnstest.ZoneWrongDS}})
+	w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}, "bad.test.": {Algorithm: 13, Fault: ZoneWrongDS}})
 	v := validate(t, w)
 	for _, c := range []struct {
 		name string
@@ -304,7 +303,7 @@ func TestCaches(t *testing.T) {
 // TestFlippedOctets changes every octet of replies, one at a time: what is then
 // called Secure is what the zone holds (TL3 rests on it).
 func TestFlippedOctets(t *testing.T) {
-	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 15}, "hash.test.": {Algorithm: 15, NSEC3: true}})
+	w := build(t, map[string]Signing{"good.test.": {Algorithm: 15}, "hash.test.": {Algorithm: 15, NSEC3: true}})
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, q := range []struct {
 		name string
@@ -391,7 +390,7 @@ func warm(t *testing.T, v *dns.Validator) {
 // FuzzReply makes whatever comes of a signed answer: it is never Secure with
 // other data, and nothing panics.
 func FuzzReply(f *testing.F) {
-	w := build(f, map[string]dnstest.Signing{"good.test.": {Algorithm: 15, NSEC3: true}})
+	w := build(f, map[string]Signing{"good.test.": {Algorithm: 15, NSEC3: true}})
 	f.Add(uint16(40), byte(1), []byte("x"))
 	f.Add(uint16(7), byte(0), []byte("\x00\x2e\x00\x01\x00\x00\x0e\x10"))
 	f.Fuzz(func(t *testing.T, at uint16, which byte, with []byte) {

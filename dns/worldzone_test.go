@@ -1,4 +1,4 @@
-package dnstest
+package dns_test
 
 import (
 	"crypto"
