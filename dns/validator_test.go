@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/postino-mail/postino"
@@ -247,7 +248,7 @@ func TestTransport(t *testing.T) {
 		w.SetFault(name, 0, WireFault{Kind: WireTruncate})
 	}
 	expect(t, validate(t, w), "good.test", dns.TypeMX, "secure")
-	w.SetFault("good.test.", 0, WireFault{Delay: 10 * time.Millisecond})
+	w.SetFault("good.test.", 0, WireFault{})
 	v := validate(t, w)
 	expect(t, v, "good.test", dns.TypeMX, "secure")
 	w.SetFault("good.test.", 0, WireFault{Kind: WireSilent})
@@ -256,6 +257,18 @@ func TestTransport(t *testing.T) {
 	expect(t, v, "good.test", dns.TypeMX, "secure") // from the cache
 	w.SetFault("good.test.", 0, WireFault{Kind: WireSilent, Times: 1})
 	expect(t, validate(t, w, short, func(o *dns.ValidatorOptions) { o.Attempts = 2 }), "good.test", dns.TypeMX, "secure")
+}
+
+// TestDelay waits for a reply as long as the timeout says.
+func TestDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}})
+		w.SetFault("good.test.", 0, WireFault{Delay: time.Second})
+		expect(t, validate(t, w), "good.test", dns.TypeMX, "secure")
+		w.SetFault("good.test.", 0, WireFault{Delay: time.Minute})
+		expect(t, validate(t, w), "good.test", dns.TypeMX, "error")
+		time.Sleep(2 * time.Minute)
+	})
 }
 
 // TestAnchors refuses a root that others signed: by default, the Internet's

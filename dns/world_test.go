@@ -46,8 +46,8 @@ const (
 // WireFault is what happens to replies about a name.
 type WireFault struct {
 	Kind  WireFaultKind
-	Delay time.Duration
-	Times int // how many questions it hits; 0 all
+	Delay time.Duration // in a synctest bubble only
+	Times int           // how many questions it hits; 0 all
 }
 
 // NewWorld returns a world with a signed root (algorithm 13, NSEC).
@@ -192,7 +192,8 @@ func (w *World) stream(c net.Conn) {
 	}
 }
 
-// answer makes the octets of the reply to a question; nil is silence.
+// answer makes the octets of the reply to a question; nil is silence. A fault
+// has a Delay only inside of a synctest bubble.
 func (w *World) answer(question []byte, datagram bool) []byte {
 	q := new(mdns.Msg)
 	if q.Unpack(question) != nil || len(q.Question) != 1 {
