@@ -11,7 +11,7 @@ import (
 func (c *conn) skipLiterals() {
 	for c.readErr == nil {
 		l, ok := wire.PendingLiteral(c.p.Line())
-		if !ok {
+		if !ok || !l.NonSync {
 			return
 		}
 		message := c.state != notAuthenticated && c.cmd != nil && c.cmd.message && l.Size <= c.lim.Message

@@ -49,10 +49,12 @@ func (c *conn) lose(err error) {
 const lostText = "Mailbox is not available any more"
 
 // poll writes what else happened in the mailbox. Sequence numbers stay as they
-// are after FETCH, STORE and SEARCH (RFC 9051 §7.5.1). After an error lose is to follow.
+// are after FETCH, STORE and SEARCH, and while a command is not complete because the
+// literal that it announced was refused (RFC 9051 §7.5.1). After an error lose is to follow.
 func (c *conn) poll() error {
 	w := UpdateWriter{out: &c.out, uid: c.uid, readOnly: c.readOnly, track: c.tracked()}
-	expunge, n := c.cmd == nil || c.uid && !c.seqs || !c.cmd.numbered, c.notifies()
+	_, incomplete := wire.PendingLiteral(c.p.Line())
+	expunge, n := c.cmd == nil || (c.uid && !c.seqs || !c.cmd.numbered) && !incomplete, c.notifies()
 	if n != nil {
 		c.changed.Store(!expunge) // what cannot be told now wakes at once
 		var any bool

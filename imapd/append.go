@@ -224,8 +224,17 @@ func (a *appender) replace(ctx context.Context) (res mailbox.AppendResult, err e
 	sel := a.s.sel
 	if a.acct == sel.acct {
 		res, _, err = a.acct.Replace(ctx, sel.view.Mailbox(), a.replaced, a.box, a.done[0])
-	} else if res, err = a.acct.Append(ctx, a.box, a.done); err == nil {
-		_, err = sel.acct.Destroy(ctx, sel.view.Mailbox(), mailbox.RangesOf([]mailbox.UID{a.replaced}))
+	} else {
+		var now *mailbox.Snapshot
+		if now, err = sel.view.Sync(ctx); err != nil {
+			return res, err
+		}
+		if _, there := now.Find(a.replaced); !there { // others expunged it, and there is nothing to replace
+			return res, errNoMessage
+		}
+		if res, err = a.acct.Append(ctx, a.box, a.done); err == nil {
+			_, err = sel.acct.Destroy(ctx, sel.view.Mailbox(), mailbox.RangesOf([]mailbox.UID{a.replaced}))
+		}
 	}
 	if postino.Is(err, postino.NotFound) {
 		err = errNoMessage

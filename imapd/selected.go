@@ -358,11 +358,7 @@ func (s *session) Expunge(ctx context.Context, uids *imap.NumSet) (*imap.Expunge
 		}
 		spans, over = s.limitedDeleted(spans)
 	}
-	which := s.uids(spans)
-	if len(which) == 0 {
-		return &imap.ExpungeData{}, nil
-	}
-	res, err := s.sel.acct.Expunge(ctx, s.sel.view.Mailbox(), which)
+	res, err := s.sel.acct.Expunge(ctx, s.sel.view.Mailbox(), s.uids(spans))
 	if err != nil {
 		return nil, err
 	}

@@ -268,11 +268,11 @@ func (p *Parser) LiteralHeader() (Literal, error) {
 	return l, nil
 }
 
-// PendingLiteral tells whether the line ends with the announcement of a
-// non-synchronising literal. When the command is refused before it was read, the
-// octets that follow are its, not commands (RFC 7888 §4).
+// PendingLiteral tells whether the line ends with the announcement of a literal.
+// When the command is refused before it was read, the octets that follow a
+// non-synchronising one are its, not commands (RFC 7888 §4).
 func PendingLiteral(line []byte) (Literal, bool) {
-	if !bytes.HasSuffix(line, []byte("+}")) {
+	if !bytes.HasSuffix(line, []byte("}")) {
 		return Literal{}, false
 	}
 	i := bytes.LastIndexByte(line, '{')

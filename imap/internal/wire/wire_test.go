@@ -178,7 +178,7 @@ func TestParser(t *testing.T) {
 
 func TestPendingLiteral(t *testing.T) {
 	for in, want := range map[string]int64{
-		"a X {5+}": 5, "a X ~{5+}": 5, "a X {5}": -1, "a X {5+} ": -1, "{+}": -1, "a {x5+}": -1, "+}": -1, "a {7+}{5+}": 5,
+		"a X {5+}": 5, "a X ~{5+}": 5, "a X {5}": 5, "a X {5+} ": -1, "{+}": -1, "a {x5+}": -1, "+}": -1, "a {7+}{5+}": 5,
 	} {
 		l, ok := PendingLiteral([]byte(in))
 		if ok != (want >= 0) || ok && l.Size != want {

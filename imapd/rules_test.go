@@ -1,0 +1,52 @@
+package imapd
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/postino-mail/postino/imap"
+)
+
+// TestRefusedLiteral: no EXPUNGE before the whole command was received, not even
+// when its literal is refused (RFC 9051 §7.5.1).
+func TestRefusedLiteral(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann")
+	a, b := w.login("ann"), w.login("ann")
+	a.append("INBOX", "Subject: x\r\n\r\nx")
+	a.ok("SELECT INBOX")
+	b.ok("SELECT INBOX")
+	b.ok(`STORE 1 +FLAGS.SILENT (\Deleted)`)
+	b.ok("EXPUNGE")
+	if got := a.do("APPEND nowhere {5}"); strings.Contains(got, "EXPUNGE") || !strings.Contains(got, "NO [TRYCREATE]") {
+		t.Errorf("refused literal: %q", got)
+	}
+	if got := a.do("APPEND nowhere {1+}\r\nx"); !strings.Contains(got, "NO [TRYCREATE]") {
+		t.Errorf("refused command: %q", got)
+	}
+	a.want("NOOP", "* 1 EXPUNGE\nOK NOOP completed")
+}
+
+// TestGuestRemoves: EXPUNGE needs its right even where nothing is \Deleted
+// (RFC 4314 §4), and a message that others expunged is not replaced (RFC 8508), in
+// another account either.
+func TestGuestRemoves(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann", "bob")
+	a, b := w.login("ann"), w.login("bob")
+	a.ok("CREATE Team")
+	a.ok("SETACL Team bob@b.example lrs")
+	b.ok(`SELECT "Other Users/ann@b.example/Team"`)
+	b.want("EXPUNGE", "NO [NOPERM] Permission denied")
+	a.ok("SETACL Team bob@b.example lrswite")
+	a.append("Team", "Subject: x\r\n\r\nx")
+	b.ok("NOOP")
+	a.ok("SELECT Team")
+	a.ok(`STORE 1 +FLAGS.SILENT (\Deleted)`)
+	a.ok("EXPUNGE")
+	const msg = "Subject: y\r\n\r\ny"
+	if got := b.do("REPLACE 1 INBOX {%d+}\r\n%s", len(msg), msg); !strings.Contains(got, "NO [NONEXISTENT]") {
+		t.Errorf("replace of what is gone: %q", got)
+	}
+	if got := b.ok("STATUS INBOX (MESSAGES)"); !strings.Contains(got, "MESSAGES 0") {
+		t.Errorf("it was stored: %q", got)
+	}
+}
