@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,6 +24,7 @@ type believed struct {
 	uid    uint32          // 0: not known
 	flags  map[string]bool // nil: not known
 	modseq uint64
+	back   string // MODSEQ went back: the message has to be gone after NOOP
 }
 
 func newBelief() *belief { return &belief{} }
@@ -112,7 +114,7 @@ func (c *client) take(r *response) {
 		if int(r.num) > len(b.msgs) {
 			c.fail("EXPUNGE %d of %d", r.num, len(b.msgs))
 		}
-		b.msgs = slices.Delete(b.msgs, int(r.num)-1, int(r.num))
+		c.remove(int(r.num) - 1)
 	case "VANISHED":
 		c.vanished(r)
 	case "FETCH":
@@ -133,17 +135,19 @@ func (c *client) take(r *response) {
 		r.fetch.uid = r.num
 		i := b.find(r.num)
 		if i < 0 { // one of those not known yet
-			i = b.unknown(r.num)
-		}
-		if i < 0 {
-			c.fail("UIDFETCH %d, which is not there", r.num)
+			if i = b.find(0); i < 0 {
+				c.fail("UIDFETCH %d, which is not there", r.num)
+			}
+			b.msgs[i].uid = r.num
+			slices.SortFunc(b.msgs, func(x, y believed) int { return cmp.Compare(x.uid-1, y.uid-1) }) // unknown ones last
+			i = b.find(r.num)
 		}
 		c.fetched(i, r.fetch)
 	}
 }
 
 // unknown is the place among the messages without a known UID where one would
-// stand, or -1. With UIDONLY a client cannot know more than the order.
+// stand, or -1.
 func (b *belief) unknown(uid uint32) int {
 	for i, m := range b.msgs {
 		if m.uid == 0 {
@@ -197,14 +201,26 @@ func (c *client) vanished(r *response) {
 	c.mayRemove("VANISHED")
 	for _, uid := range expand(r.set) {
 		i := c.box.find(uid)
-		if i < 0 {
+		if i < 0 && c.uidonly {
+			i = c.box.find(0)
+		} else if i < 0 {
 			i = c.box.unknown(uid)
 		}
 		if i < 0 {
 			c.fail("VANISHED %d, which is not there (RFC 7162 §3.2.10.2)", uid)
 		}
-		c.box.msgs = slices.Delete(c.box.msgs, i, i+1)
+		if c.box.msgs[i].uid == 0 {
+			c.box.msgs[i].uid = uid
+		}
+		c.remove(i)
 	}
+}
+
+func (c *client) remove(i int) {
+	if c.removed != nil {
+		c.removed(c.box.msgs[i].uid)
+	}
+	c.box.msgs = slices.Delete(c.box.msgs, i, i+1)
 }
 
 func (c *client) fetched(i int, f *fetched) {
@@ -215,7 +231,7 @@ func (c *client) fetched(i int, f *fetched) {
 		}
 		m.uid = f.uid
 		for j, o := range c.box.msgs {
-			if o.uid != 0 && (j < i && o.uid >= f.uid || j > i && o.uid <= f.uid) {
+			if !c.uidonly && o.uid != 0 && (j < i && o.uid >= f.uid || j > i && o.uid <= f.uid) {
 				c.fail("message %d has UID %d, message %d has %d", j+1, o.uid, i+1, f.uid)
 			}
 		}
@@ -242,8 +258,8 @@ func (c *client) fetched(i int, f *fetched) {
 		if !c.condstore && c.cmd != nil && !strings.Contains(strings.ToUpper(c.cmd.text), "MODSEQ") && !strings.Contains(c.cmd.text, "SINCE") {
 			c.fail("MODSEQ, and CONDSTORE is off")
 		}
-		if f.modseq < m.modseq {
-			c.fail("MODSEQ of message %d goes from %d to %d", i+1, m.modseq, f.modseq)
+		if f.modseq < m.modseq { // only for what others expunged and this client was not told of yet
+			m.back = fmt.Sprintf("MODSEQ of message %d goes from %d to %d", i+1, m.modseq, f.modseq)
 		}
 		m.modseq = f.modseq
 		c.condstore = true
@@ -254,7 +270,9 @@ func (c *client) fetched(i int, f *fetched) {
 func (c *client) status(r *response) {
 	if c.cmd == nil || c.cmd.verb != "SELECT" && c.cmd.verb != "EXAMINE" {
 		switch r.code {
-		case "UIDNEXT", "UIDVALIDITY", "CLOSED", "READ-WRITE":
+		case "HIGHESTMODSEQ":
+			c.newer(r)
+		case "UIDNEXT", "UIDVALIDITY", "CLOSED":
 			c.fail("%s outside of SELECT", r.code)
 		}
 		return
@@ -275,6 +293,19 @@ func (c *client) status(r *response) {
 	case "PERMANENTFLAGS":
 		c.box.permanent = r.flags
 	}
+}
+
+// newer takes HIGHESTMODSEQ outside of SELECT (RFC 7162 §3.1.2.1).
+func (c *client) newer(r *response) {
+	if c.box == nil || r.code != "HIGHESTMODSEQ" {
+		return
+	}
+	var n uint64
+	fmt.Sscan(r.args[0], &n)
+	if n < c.box.highest {
+		c.fail("HIGHESTMODSEQ goes from %d to %d", c.box.highest, n)
+	}
+	c.box.highest = n
 }
 
 // opened checks what SELECT has brought (RFC 9051 §6.3.2).
@@ -378,26 +409,33 @@ func (c *client) stored(r *reply) {
 	}
 }
 
-// resolve asks for what is not known of the messages.
+// resolve asks for what is not known of the messages, and again when more has come
+// meanwhile.
 func (c *client) resolve() {
-	if c.box == nil {
-		return
-	}
-	if c.uidonly {
-		if slices.ContainsFunc(c.box.msgs, func(m believed) bool { return m.uid == 0 || m.flags == nil }) {
+	for range 10 {
+		var ask []string
+		for i := range c.msgs() {
+			if m := c.box.msgs[i]; m.uid == 0 || m.flags == nil {
+				ask = append(ask, fmt.Sprint(i+1))
+			}
+		}
+		switch {
+		case len(ask) == 0:
+			return
+		case c.uidonly:
 			c.must("UID FETCH 1:* (FLAGS)")
-		}
-		return
-	}
-	var ask []string
-	for i, m := range c.box.msgs {
-		if m.uid == 0 || m.flags == nil {
-			ask = append(ask, fmt.Sprint(i+1))
+		default:
+			c.must("FETCH " + strings.Join(ask, ",") + " (UID FLAGS)")
 		}
 	}
-	if len(ask) > 0 {
-		c.mustf("FETCH %s (UID FLAGS)", strings.Join(ask, ","))
+}
+
+// msgs is the number of messages, 0 when no mailbox is open.
+func (c *client) msgs() int {
+	if c.box == nil {
+		return 0
 	}
+	return len(c.box.msgs)
 }
 
 func (b *belief) String() string {

@@ -54,6 +54,8 @@ type client struct {
 	box *belief  // the open mailbox
 	old *belief  // what SELECT is about to close
 	mem map[string]*memory
+
+	removed func(uid uint32) // is told of messages that went
 }
 
 // command is a command under way.
@@ -317,12 +319,21 @@ func (c *client) end(r *reply) *reply {
 		c.scan.utf8 = c.rev2 || c.utf8
 	case "STORE":
 		c.stored(r)
+	case "NOOP":
+		for i := range c.msgs() {
+			if b := c.box.msgs[i].back; b != "" {
+				c.fail("%s, and it is there still", b)
+			}
+		}
 	case "CAPABILITY":
 		if len(r.of("CAPABILITY")) != 1 {
 			c.fail("CAPABILITY %d times", len(r.of("CAPABILITY")))
 		}
 	case "SEARCH", "SORT", "THREAD":
 		c.searched(r)
+	}
+	if cmd.verb != "SELECT" && cmd.verb != "EXAMINE" {
+		c.newer(r.response)
 	}
 	c.cmd = nil
 	return r
