@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"context"
+	"slices"
 
 	"github.com/postino-mail/postino"
 )
@@ -149,7 +150,8 @@ func (w *writer) storeAs(a *Account, m *boxRow, s *Snapshot, c *Change, req *Sto
 		n = -n
 	}
 	// All messages that changed get one mod-sequence, that of the second record.
-	res.Changed = append(res.Changed, spans...).Normalize()
+	// The first record keeps its own UIDs: they are not to be sorted among these.
+	res.Changed = slices.Concat(res.Changed, spans).Normalize()
 	c, err = w.see(s, a.lens.Account, s.close(res.Changed), seen, n)
 	res.ModSeq = c.ModSeq
 	return res, err

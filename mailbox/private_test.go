@@ -127,3 +127,26 @@ func BenchmarkGuest(b *testing.B) {
 		}
 	})
 }
+
+// TestGuestStoresBoth: a guest's STORE that changes the flags of some messages and
+// his \Seen of others reaches every one of them.
+func TestGuestStoresBoth(t *testing.T) {
+	w := newWorld(t, Options{})
+
+	a := w.account()
+	defer a.Close()
+	for i := range 6 {
+		w.append(a, inbox, 1, Flags(i%2)*Draft)
+	}
+	w.grant(asCarol, inbox, "lrswt")
+	g := w.guest(asCarol)
+	defer g.Close()
+	ok[StoreResult](t)(g.Store(ctx, inbox, StoreRequest{UIDs: Ranges{{1, 1}}, Op: AddFlags, Flags: Seen}))
+	res := ok[StoreResult](t)(g.Store(ctx, inbox, StoreRequest{UIDs: All(), Op: ReplaceFlags}))
+	for i := range res.Snapshot.Len() {
+		if r := res.Snapshot.Row(i); !r.Flags.IsZero() {
+			t.Errorf("message %d has flags %v after all were taken", r.UID, r.Flags)
+		}
+	}
+	w.check()
+}
