@@ -1,6 +1,9 @@
 package imap
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/postino-mail/postino/imap/internal/wire"
 )
 
@@ -89,6 +92,17 @@ var uidNames = map[string]string{
 	"COPY": "UID COPY", "MOVE": "UID MOVE", "FETCH": "UID FETCH", "SEARCH": "UID SEARCH",
 	"SORT": "UID SORT", "THREAD": "UID THREAD",
 	"STORE": "UID STORE", "EXPUNGE": "UID EXPUNGE", "REPLACE": "UID REPLACE",
+}
+
+// Commands lists the names of all commands that the server knows, in capitals and
+// in order, those after UID too: for tests that have to try every one (AU8).
+func (s *Server) Commands() []string {
+	names := slices.Collect(maps.Values(uidNames))
+	for name := range s.commands {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (c *conn) uidCommand() error {

@@ -103,6 +103,9 @@ func (s *session) account(ctx context.Context, id mailbox.AccountID) (*mailbox.A
 		return s.acct, nil
 	}
 	if a := s.others[id]; a != nil {
+		if len(a.Mailboxes()) == 0 { // nothing is shared any more: as if it had never been (AU8)
+			return nil, postino.E(postino.NotFound, "open account", "", nil)
+		}
 		return a, nil
 	}
 	a, err := s.desk.opts.Mailboxes.AccountFor(ctx, id, s.viewer)

@@ -333,6 +333,11 @@ func (s *session) transfer(ctx context.Context, set imap.NumSet, to string, part
 	} else {
 		res, err = between(ctx, s.sel.acct, from, s.uids(spans), p.acct, dst.ID)
 	}
+	if postino.Is(err, postino.NotFound) {
+		if _, e := s.sel.acct.Status(s.sel.view.Mailbox()); e != nil { // not the mailbox to create: this one
+			err = &imap.Error{Code: "NONEXISTENT", Text: "No such mailbox", Err: err}
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
