@@ -54,7 +54,7 @@ var answers = map[string]map[string]bool{
 	"LANGUAGE":   set("LANGUAGE"),
 	"COMPARATOR": set("COMPARATOR LANGUAGE"),
 	"UIDBATCHES": set("UIDBATCHES"),
-	"STATUS":     set("STATUS LIST"),
+	"STATUS":     set("STATUS LIST NOTIFY"),
 	"LIST":       set("LIST SELECT EXAMINE CREATE RENAME DELETE"),
 	"BYE":        set("LOGOUT"),
 }
@@ -65,7 +65,7 @@ func (c *client) take(r *response) {
 	if c.cmd != nil {
 		verb = c.cmd.verb
 	}
-	if verbs, ok := answers[r.kind]; ok && !verbs[verb] && !(r.kind == "BYE" && c.over) {
+	if verbs, ok := answers[r.kind]; ok && !verbs[verb] && !(r.kind == "BYE" && c.over) && !(c.notify && (r.kind == "STATUS" || r.kind == "LIST")) {
 		c.fail("%s in answer to %q", r.kind, verb)
 	}
 	switch r.kind {

@@ -49,6 +49,7 @@ type client struct {
 	caps                        map[string]bool
 	rev2, condstore, qresync    bool
 	uidonly, utf8, over, logged bool
+	notify                      bool // STATUS and LIST may come unasked
 
 	cmd *command // under way
 	box *belief  // the open mailbox
@@ -319,6 +320,8 @@ func (c *client) end(r *reply) *reply {
 		c.scan.utf8 = c.rev2 || c.utf8
 	case "STORE":
 		c.stored(r)
+	case "NOTIFY":
+		c.notify = r.ok() && !strings.Contains(strings.ToUpper(cmd.text), "NONE")
 	case "NOOP":
 		for i := range c.msgs() {
 			if b := c.box.msgs[i].back; b != "" {

@@ -125,12 +125,20 @@ func (w *world) sessions(rng *rand.Rand, m *model, l *ledger) []*session {
 
 // TestOneAtATime: every session's belief equals the model, whoever did what.
 func TestOneAtATime(t *testing.T) {
-	n, seed := length(t, 6000)
+	n, seed := length(t, 4000)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, settings{users: userNames})
 	m := newModel(userNames...)
+	var all []*session
+	defer func() {
+		for _, s := range all {
+			if t.Failed() { // what the others did just before
+				t.Logf("%s: %s", s.name, tail(s.client.log.Bytes(), 1500))
+			}
+		}
+	}()
 	guard(t, func() {
-		all := w.sessions(rng, m, newLedger())
+		all = w.sessions(rng, m, newLedger())
 		for i := range n {
 			s := pick(rng, all)
 			s.step()
@@ -147,7 +155,7 @@ func TestOneAtATime(t *testing.T) {
 // TestAllAtOnce: when it is quiet all sessions agree, with each other and with a
 // new session, and nothing that was acknowledged and never removed is lost.
 func TestAllAtOnce(t *testing.T) {
-	n, seed := length(t, 6000)
+	n, seed := length(t, 4000)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := newWorld(t, settings{users: userNames})
 	ok := guard(t, func() {
