@@ -55,7 +55,7 @@ var answers = map[string]map[string]bool{
 	"COMPARATOR": set("COMPARATOR LANGUAGE"),
 	"UIDBATCHES": set("UIDBATCHES"),
 	"STATUS":     set("STATUS LIST NOTIFY"),
-	"LIST":       set("LIST SELECT EXAMINE CREATE RENAME DELETE"),
+	"LIST":       set("LIST SELECT EXAMINE CREATE RENAME DELETE NOTIFY"),
 	"BYE":        set("LOGOUT"),
 }
 

@@ -412,7 +412,7 @@ func (s *scanner) mailbox() string {
 
 // attributes of LIST that standards define (RFC 9051 §7.3.1, RFC 6154, RFC 8457).
 var listAttributes = set(`\noinferiors \haschildren \hasnochildren \subscribed \remote \nonexistent \noselect \marked \unmarked ` +
-	`\all \archive \drafts \flagged \junk \sent \trash \important`)
+	`\all \archive \drafts \flagged \junk \sent \trash \important \noaccess`) // RFC 5465 §5.9
 
 func (s *scanner) mailboxList(r *response) {
 	s.sp()

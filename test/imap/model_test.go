@@ -252,11 +252,13 @@ func (s *session) expect(r *reply, b *mbox, rights string) bool {
 // lost tells that the open mailbox is not there any more for the session.
 func (s *session) lost() bool { return s.m != nil && s.sel != nil && !s.sel.may(s.who, "lr") }
 
-// leave lets go of a mailbox that is gone.
+// leave lets go of a mailbox that is gone: the server may end the session.
 func (s *session) leave() {
-	s.do("NOOP")
-	s.do("UNSELECT")
-	s.box, s.sel = nil, nil
+	s.nc.Close()
+	tell := s.removed
+	s.client = connect(s.name, s.w.dial())
+	s.removed, s.sel = tell, nil
+	s.open()
 }
 
 // step runs one operation.
