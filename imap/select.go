@@ -124,9 +124,8 @@ func (c *conn) close() error {
 		return err
 	}
 	if !c.readOnly {
-		// Who may not expunge closes without it (RFC 4314 §4), and so does he whose
-		// mailbox is not there any more: CLOSE has no NO (RFC 9051 §6.4.1).
-		if _, err := c.sess.Expunge(c.ctx, nil); err != nil && !postino.Is(err, postino.Denied) && !postino.Is(err, postino.NotFound) {
+		// Who may not expunge closes without it (RFC 4314 §4).
+		if _, err := c.sess.Expunge(c.ctx, nil); err != nil && !postino.Is(err, postino.Denied) {
 			return err
 		}
 	}
