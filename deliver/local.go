@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 
@@ -173,6 +174,8 @@ func deliver(box *mailbox.Batch, j *job) (queue.Outcome, error) {
 		return queue.Outcome{Rcpt: j.rcpt, Result: queue.Delivered, Where: inbox(rcpt), UID: uint32(got.UID)}, nil
 	case j.gone:
 		return queue.Outcome{Rcpt: j.rcpt}, nil
+	case postino.Is(err, postino.Full) && !errors.Is(err, postino.ErrQuota):
+		return queue.Outcome{Rcpt: j.rcpt, Result: queue.Deferred, Reply: "4.3.1 not enough free space"}, nil
 	case postino.Is(err, postino.Full):
 		return queue.Outcome{Rcpt: j.rcpt, Result: queue.Deferred, Reply: "4.2.2 mailbox is over its quota"}, nil
 	case postino.Is(err, postino.Invalid):

@@ -126,7 +126,8 @@ func (d *Directory) writeNewUser(tx kv.Tx, op string, u record) error {
 // UpdateUser changes what the user's record says; ID, Address and Created stay.
 func (d *Directory) UpdateUser(ctx context.Context, addr postino.Address, change func(*User)) (after User, err error) {
 	const op = "change user"
-	err = d.onUser(ctx, op, addr, func(tx kv.Tx, u *record) error {
+	// On a full disk too: who fills it has to be stopped.
+	err = d.onUser(kv.Deleting(ctx), op, addr, func(tx kv.Tx, u *record) error {
 		before := u.User
 		change(&u.User)
 		if u.ID != before.ID || u.Address != before.Address || !u.Created.Equal(before.Created) {

@@ -124,7 +124,8 @@ func TestSortCollations(t *testing.T) {
 	equal(t, "default known", ok, true)
 }
 
-// headerOf makes a letter of arbitrary values.
+// headerOf makes a letter of arbitrary values. Long subjects differ in their
+// beginning: what is equal for 512 octets has no order.
 func headerOf(r *rapid.T) string {
 	var b strings.Builder
 	for _, f := range []string{"From", "To", "Cc", "To", "From"} {
@@ -136,7 +137,7 @@ func headerOf(r *rapid.T) string {
 	}
 	if rapid.Bool().Draw(r, "subject") {
 		fmt.Fprintf(&b, "Subject: %s%s\r\n", rapid.SampledFrom([]string{"", "Re: ", "[x] ", "Fwd: Re: "}).Draw(r, "mark"),
-			rapid.SampledFrom([]string{"", "a", "A", "abcdefg", "abcdefgh", "ABCDEFGA", "abcdefghijklmn", "abcdefghijklmno", strings.Repeat("long ", 130) + "1", strings.Repeat("long ", 130)}).Draw(r, "text"))
+			rapid.SampledFrom([]string{"", "a", "A", "abcdefg", "abcdefgh", "ABCDEFGA", "abcdefghijklmn", "abcdefghijklmno", strings.Repeat("long ", 130) + "1", strings.Repeat("lower ", 130)}).Draw(r, "text"))
 	}
 	if rapid.Bool().Draw(r, "date") {
 		fmt.Fprintf(&b, "Date: %s\r\n", began.Add(time.Duration(rapid.IntRange(-3, 3).Draw(r, "moment"))*time.Hour).Format(time.RFC1123Z))

@@ -250,6 +250,8 @@ func (c *conn) quitCommand(args []byte) error {
 			return &Error{refusalFor(err).codeOr("SYS/TEMP"), textNotRemoved}
 		}
 	}
+	c.drop.Close() // before the reply: who comes again at once finds it unlocked
+	c.drop = nil
 	c.srv.observe.updated(c, deleted, retrieved)
 	if deleted > 0 {
 		return c.ok(textByeRemoved)

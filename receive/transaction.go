@@ -98,7 +98,7 @@ func (t *transaction) reply(err error) error {
 		return &smtp.Reply{Code: 550, Enhanced: "5.7.17", Text: "Mailbox owner has changed"}
 	case errors.Is(err, submit.ErrTooLarge):
 		return &smtp.Reply{Code: 552, Enhanced: "5.2.2", Text: "Message is larger than the mailbox may be"}
-	case errors.Is(err, submit.ErrQuota):
+	case errors.Is(err, postino.ErrQuota):
 		return &smtp.Reply{Code: 452, Enhanced: "4.2.2", Text: "Mailbox full"}
 	case errors.Is(err, submit.ErrTargets):
 		return &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients"}

@@ -74,8 +74,6 @@ var (
 	ErrChanged = errors.New("mailbox has changed hands")
 	// ErrTooLarge: the message is larger than the mailbox may be (Full).
 	ErrTooLarge = errors.New("message is larger than the mailbox may be")
-	// ErrQuota: the mailbox is full now (Full).
-	ErrQuota = errors.New("mailbox full")
 	// ErrExpansion: the address leads to too many others (Full).
 	ErrExpansion = errors.New("mailing list expansion problem")
 	// ErrTargets: the message has too many recipients (Full).
@@ -346,7 +344,7 @@ func (l *Letter) room(ctx context.Context, account uint64, size int64) error {
 	case u.Limit.Bytes > 0 && size > u.Limit.Bytes:
 		return postino.E(postino.Full, "accept", "", ErrTooLarge)
 	case u.Limit.Bytes > 0 && u.Used.Bytes+size > u.Limit.Bytes, u.Limit.Messages > 0 && u.Used.Messages >= u.Limit.Messages:
-		return postino.E(postino.Full, "accept", "", ErrQuota)
+		return postino.E(postino.Full, "accept", "", postino.ErrQuota)
 	}
 	return nil
 }
