@@ -16,7 +16,7 @@ const (
 )
 
 // startDovecot runs Dovecot for LMTP, IMAP and the passwords of Postfix. Users are
-// box, full (nothing fits), pelé, and r0 to r999, who share a mailbox. Mail for users of the server under test is proxied there
+// box, full (nothing fits), pelé, mover and r0 to r999, who share a mailbox. Mail for users of the server under test is proxied there
 // by LMTP.
 func startDovecot() (*peer, error) {
 	p, err := newPeer("dovecot", "lmtp", "imap")
@@ -35,6 +35,7 @@ func startDovecot() (*peer, error) {
 	fmt.Fprintf(&users, "%s:{PLAIN}%s::::::\n", peerUser, peerPassword)
 	fmt.Fprintf(&users, "full@dovecot.test:{PLAIN}%s::::::userdb_quota_rule=*:storage=1k\n", peerPassword)
 	fmt.Fprintf(&users, "pelé@dovecot.test:{PLAIN}%s::::::\n", peerPassword)
+	fmt.Fprintf(&users, "mover@dovecot.test:{PLAIN}%s::::::\n", peerPassword)
 	for i := range 1000 {
 		fmt.Fprintf(&users, "r%d@dovecot.test:{PLAIN}x::::::userdb_home=%s/mail/many\n", i, p.dir)
 	}
