@@ -10,19 +10,12 @@ import (
 	"github.com/postino-mail/postino/mailbox"
 )
 
-// The namespaces beside the personal one (RFC 2342, RFC 4314 §1). Below the prefix
-// stands the address of the account, below that the account's own names.
-const (
-	otherUsers = "Other Users/"
-	shared     = "Shared/"
-)
-
 // Namespaces tells the personal, the other users' and the shared namespace.
 func (s *session) Namespaces(context.Context) (*imap.Namespaces, error) {
 	return &imap.Namespaces{
 		Personal: []imap.Namespace{{Prefix: ""}},
-		Other:    []imap.Namespace{{Prefix: otherUsers}},
-		Shared:   []imap.Namespace{{Prefix: shared}},
+		Other:    []imap.Namespace{{Prefix: mailbox.OtherUsers}},
+		Shared:   []imap.Namespace{{Prefix: mailbox.SharedUsers}},
 	}, nil
 }
 
@@ -34,25 +27,10 @@ type place struct {
 	root string // what stands before the name, ends in "/"; empty in the own account
 }
 
-// outside cuts a name of the other users' or the shared namespace into its root
-// with the address, and the name below. A mailbox of the user's own that merely
-// begins alike has no address there.
-func outside(name string) (root, address, rest string, ok bool) {
-	for _, prefix := range [...]string{otherUsers, shared} {
-		if below, found := strings.CutPrefix(name, prefix); found {
-			address, rest, _ = strings.Cut(below, "/")
-			if strings.Contains(address, "@") {
-				return prefix + address + "/", address, rest, true
-			}
-		}
-	}
-	return "", "", "", false
-}
-
 // place finds the account of a name. A mailbox of an account that does not exist,
 // or shows the user nothing, does not exist (AU8).
 func (s *session) place(ctx context.Context, name string) (place, error) {
-	root, address, rest, ok := outside(name)
+	root, address, rest, ok := mailbox.Outside(name)
 	if !ok {
 		return place{acct: s.acct, name: name}, nil
 	}
@@ -91,9 +69,9 @@ func inboxed(name string) string {
 // rootOf is what stands before the names of an account's mailboxes for others.
 func rootOf(u *directory.User) string {
 	if u.Shared {
-		return shared + u.Address.String() + "/"
+		return mailbox.SharedUsers + u.Address.String() + "/"
 	}
-	return otherUsers + u.Address.String() + "/"
+	return mailbox.OtherUsers + u.Address.String() + "/"
 }
 
 // account opens an account as this user may see it and keeps it until the session

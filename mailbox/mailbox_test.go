@@ -318,7 +318,7 @@ func TestTree(t *testing.T) {
 	wantKind(t, err, postino.Conflict)
 	_, err = a.Create(ctx, "InBox", UseNone)
 	wantKind(t, err, postino.Conflict)
-	for _, bad := range []string{"", "/", "a//b", "/a", "a/../b", ".", "a\x00", "a\u202e", "\xff", string(bytes.Repeat([]byte("x"), 256)), string(bytes.Repeat([]byte("x/"), 20)) + "y"} {
+	for _, bad := range []string{"", "/", "Shared/a@b", "Other Users/a@b.example/INBOX", "a//b", "/a", "a/../b", ".", "a\x00", "a\u202e", "\xff", string(bytes.Repeat([]byte("x"), 256)), string(bytes.Repeat([]byte("x/"), 20)) + "y"} {
 		_, err := a.Create(ctx, bad, UseNone)
 		wantKind(t, err, postino.Invalid)
 	}

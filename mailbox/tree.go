@@ -37,7 +37,8 @@ type Info struct {
 // CanonicalName checks a mailbox name and returns the one form in which it is
 // kept: UTF-8 in normalization form C, levels joined by "/", INBOX in capitals
 // (RFC 9051 §5.1), no separator at the end (§6.3.4). Invalid when a level is
-// empty, "." or "..", too long, too deep, or has control characters (IM10).
+// empty, "." or "..", too long, too deep, or has control characters (IM10), or
+// when the name is that of a mailbox of somebody else, see [Outside].
 func (s *Store) CanonicalName(name string) (string, error) {
 	bad := func(why string) (string, error) {
 		return "", postino.E(postino.Invalid, "name mailbox", why, nil)
@@ -68,11 +69,37 @@ func (s *Store) CanonicalName(name string) (string, error) {
 			return bad("level too long")
 		}
 	}
+	if _, _, _, outside := Outside(name); outside {
+		return bad("reserved for mailboxes of others")
+	}
 	if strings.EqualFold(levels[0], "INBOX") {
 		levels[0] = "INBOX"
 		name = strings.Join(levels, "/")
 	}
 	return name, nil
+}
+
+// The roots under which people see what others share (RFC 2342): below them stands
+// the address of the account, below that its own names. No account has mailboxes
+// of such names itself.
+const (
+	OtherUsers  = "Other Users/"
+	SharedUsers = "Shared/"
+)
+
+// Outside cuts a name under one of the roots into its root with the address, the
+// address, and the name in that account. A name that merely begins alike has no
+// address there.
+func Outside(name string) (root, address, rest string, ok bool) {
+	for _, prefix := range [...]string{OtherUsers, SharedUsers} {
+		if below, found := strings.CutPrefix(name, prefix); found {
+			address, rest, _ = strings.Cut(below, "/")
+			if strings.Contains(address, "@") {
+				return prefix + address + "/", address, rest, true
+			}
+		}
+	}
+	return "", "", "", false
 }
 
 func (st *state) info(s *Snapshot) Info {

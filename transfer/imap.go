@@ -32,8 +32,9 @@ type IMAPOptions struct {
 	Authz    string
 	Password string
 	Token    string // OAuth 2.0, in place of the password
-	// AllMail takes Gmail's "All Mail", which has everything a second time.
-	AllMail bool
+	// AllMail takes Gmail's "All Mail", which has everything a second time; Shared
+	// takes what is in the namespaces of other users and of all (RFC 2342).
+	AllMail, Shared bool
 	// Dial opens connections.
 	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Limits imapclient.Limits
@@ -154,6 +155,10 @@ func (s *imapSource) Folders(ctx context.Context) ([]Folder, error) {
 	if err != nil {
 		return nil, err
 	}
+	foreign, err := s.c.Foreign(ctx)
+	if err != nil {
+		return nil, err
+	}
 	prefix := personalPrefix(boxes)
 	var out []Folder
 	for i := range boxes {
@@ -166,6 +171,8 @@ func (s *imapSource) Folders(ctx context.Context) ([]Folder, error) {
 		switch {
 		case b.Has(`\Noselect`), b.Has(`\NonExistent`):
 			continue
+		case !s.o.Shared && slices.ContainsFunc(foreign, func(p string) bool { return p != "" && strings.HasPrefix(b.Name, p) }):
+			f.Skip = "it is somebody else's; --shared takes it"
 		case b.Has(`\All`) && !s.o.AllMail:
 			f.Skip = "it has all mail of the other mailboxes once more; --all-mail takes it"
 		case (b.Has(`\Flagged`) || b.Has(`\Important`)) && !s.o.AllMail:

@@ -69,6 +69,9 @@ func possibleName(name string) string {
 		}
 		levels[i] = l
 	}
+	if _, _, _, outside := mailbox.Outside(strings.Join(levels, "/")); outside {
+		levels[1] = strings.ReplaceAll(levels[1], "@", "_at_")
+	}
 	if strings.EqualFold(levels[0], "INBOX") {
 		levels[0] = "INBOX"
 	}

@@ -258,6 +258,7 @@ type importIMAPCmd struct {
 	PasswordFile string `help:"Read the password from the first line of this file; - is standard input." placeholder:"FILE" xor:"secret"`
 	TokenFile    string `help:"Read an OAuth 2.0 access token from the first line of this file." placeholder:"FILE" xor:"secret"`
 	AllMail      bool   `help:"Import mailboxes, too, that show messages of others, as Gmail's All Mail."`
+	Shared       bool   `help:"Import mailboxes, too, that belong to other people there."`
 	List         string `help:"Import many accounts: lines USER,PASSWORD,ADDRESS of this file." placeholder:"FILE"`
 	Address      string `arg:"" optional:"" help:"Whose mailboxes the mail goes to."`
 }
@@ -289,7 +290,7 @@ func (c *importIMAPCmd) Run(e *env) error {
 
 func (c *importIMAPCmd) source(a *account) app.Source {
 	o := app.IMAPSource{
-		Host: c.Host, Port: c.Port, TLS: c.TLS, User: a.user, Authz: c.Authz, Password: a.password, Token: a.token, AllMail: c.AllMail,
+		Host: c.Host, Port: c.Port, TLS: c.TLS, User: a.user, Authz: c.Authz, Password: a.password, Token: a.token, AllMail: c.AllMail, Shared: c.Shared,
 	}
 	if c.Insecure {
 		o.Config = &tls.Config{InsecureSkipVerify: true}

@@ -116,6 +116,16 @@ func TestMailboxes(t *testing.T) {
 	sent()
 }
 
+func TestForeign(t *testing.T) {
+	c, sent := serve(t, "* PREAUTH [CAPABILITY IMAP4rev1 NAMESPACE] hello\r\n",
+		"* NAMESPACE ((\"\" \"/\")(\"#mh/\" \"/\" \"X-PARAM\" (\"FLAG1\" \"FLAG2\"))) ((\"~&AOQ-/\" \"/\")) NIL\r\nTAG OK done\r\n")
+	got, err := c.Foreign(t.Context())
+	if err != nil || !slices.Equal(got, []string{"~ä/"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	sent()
+}
+
 // gathered is a Sink in memory.
 type gathered struct {
 	bytes.Buffer
@@ -199,10 +209,12 @@ func TestCancel(t *testing.T) {
 func FuzzResponses(f *testing.F) {
 	f.Add([]byte("* 1 FETCH (UID 3 BODY[] {3}\r\nabc)\r\nA1 OK done\r\n"))
 	f.Add([]byte("* LIST (\\Sent) \"/\" {3}\r\na&b\r\nA1 OK x\r\n* LSUB () NIL x\r\nA2 OK\r\n"))
+	f.Add([]byte("* NAMESPACE ((\"\" \"/\" \"X\" (\"a\"))) NIL ((\"b\" NIL))\r\nA1 OK\r\n"))
 	f.Add([]byte("* 1 FETCH (FLAGS (\\* x) MODSEQ (1) INTERNALDATE \"\" RFC822.SIZE 1)\r\nA1 NO [X] y\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, ask := range []func(c *Client) error{
 			func(c *Client) error { _, _, err := c.Mailboxes(t.Context()); return err },
+			func(c *Client) error { c.caps = []string{"NAMESPACE"}; _, err := c.Foreign(t.Context()); return err },
 			func(c *Client) error { _, err := c.Examine(t.Context(), &Mailbox{Raw: "x"}); return err },
 			func(c *Client) error {
 				return c.Envelopes(t.Context(), 2, func(m *Message) error {

@@ -72,6 +72,82 @@ func (c *Client) Mailboxes(ctx context.Context) (boxes []Mailbox, subscribed map
 	return boxes, subscribed, err
 }
 
+// Foreign lists the prefixes of names of mailboxes that are not the user's own:
+// the other users' and the shared namespace (RFC 2342 §5). Servers that do not tell
+// have none.
+func (c *Client) Foreign(ctx context.Context) (prefixes []string, err error) {
+	if !c.Has("NAMESPACE") && !c.Has("IMAP4rev2") {
+		return nil, nil
+	}
+	err = c.command(ctx, "NAMESPACE", func(_ uint32, name string) error {
+		if name != "NAMESPACE" {
+			return nil
+		}
+		for class := range 3 {
+			found, err := c.namespaces()
+			if err != nil {
+				return err
+			}
+			if class > 0 {
+				prefixes = append(prefixes, found...)
+			}
+		}
+		return nil
+	})
+	return prefixes, err
+}
+
+// namespaces reads one class of namespaces: NIL or (("prefix" "delimiter" …) …).
+func (c *Client) namespaces() (prefixes []string, err error) {
+	if err := c.p.SP(); err != nil || c.nilNext() {
+		return nil, err
+	}
+	if err := c.p.Byte('('); err != nil {
+		return nil, err
+	}
+	for !c.p.Try(')') {
+		if err := c.p.Byte('('); err != nil {
+			return nil, err
+		}
+		raw, err := c.p.String()
+		if err != nil {
+			return nil, err
+		}
+		prefix, err := wire.DecodeUTF7(raw)
+		if err != nil {
+			prefix = strings.ToValidUTF8(raw, "?")
+		}
+		if prefixes = append(prefixes, prefix); len(prefixes) > c.lim.Mailboxes {
+			return nil, errors.New("too many namespaces")
+		}
+		if err := c.rest(); err != nil {
+			return nil, err
+		}
+		c.p.Try(' ')
+	}
+	return prefixes, nil
+}
+
+// rest skips strings, NIL and lists of strings up to the parenthesis that closes the
+// present list.
+func (c *Client) rest() error {
+	for depth := 1; depth > 0; {
+		switch {
+		case c.p.Try(' '):
+		case c.p.Try('('):
+			depth++
+		case c.p.Try(')'):
+			depth--
+		case c.nilNext():
+		default:
+			if _, err := c.p.String(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // listed reads what follows LIST or LSUB.
 func (c *Client) listed() (m Mailbox, err error) {
 	if err = c.p.SP(); err == nil {
