@@ -114,7 +114,7 @@ func (l tagList) base64(name string) ([]byte, error) {
 }
 
 func withoutSpace(v []byte) []byte {
-	if bytes.IndexAny(v, fws) < 0 {
+	if !bytes.ContainsAny(v, fws) {
 		return v
 	}
 	out := make([]byte, 0, len(v))

@@ -30,6 +30,14 @@ func TestDialogue(t *testing.T) {
 			guard(t, func() { dialogue(connect(name, w.dial()).login("anna", enable...)) })
 		})
 	}
+	t.Run("tls", func(t *testing.T) {
+		w := newWorld(t, settings{users: []string{"anna", "bert"}, tls: true})
+		guard(t, func() {
+			c := connect("tls", w.dial())
+			c.startTLS()
+			dialogue(c.login("anna", "IMAP4rev2"))
+		})
+	})
 }
 
 func dialogue(c *client) {

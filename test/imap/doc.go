@@ -15,7 +15,8 @@
 //  5. Offline clients that resynchronise and converge, with a log that is trimmed.
 //  6. The matrix of authorisation: every command on mailboxes that one may and may
 //     not see (AU8).
-//  7. Random octets before and after login (IM1 to IM4).
+//  7. Arbitrary octets before and after login: what comes back has to pass the grammar
+//     (IM1 to IM4).
 //
 // POSTINO_LONG=1 makes the random histories long, POSTINO_OPS sets their length,
 // POSTINO_SEED replays one.
