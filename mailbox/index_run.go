@@ -10,11 +10,12 @@ import (
 	"github.com/postino-mail/postino/kv"
 )
 
-// pacer lets background work rest, so that it takes a share of one core. Nil
-// does not rest.
+// pacer lets background work rest, so that it takes a share of one core, and while
+// there is better to do for a minute at most. Nil does not rest.
 type pacer struct {
 	share int // percent
 	since time.Time
+	busy  func() bool
 }
 
 func (p *pacer) rest(ctx context.Context) error {
@@ -24,10 +25,16 @@ func (p *pacer) rest(ctx context.Context) error {
 	pause := time.Since(p.since) * time.Duration(100-p.share) / time.Duration(p.share)
 	timer := time.NewTimer(min(pause, time.Second))
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+	for range 60 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		}
+		if !p.busy() {
+			break
+		}
+		timer.Reset(time.Second)
 	}
 	p.since = time.Now()
 	return nil
@@ -67,6 +74,14 @@ func (s *Store) arrived(id AccountID, next EmailID, at time.Time) {
 	}
 }
 
+// comes tells whether an account gets mail at this moment.
+func (s *Store) comes(id AccountID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.fresh[id]
+	return f != nil && time.Since(f.last) < time.Second
+}
+
 // damage plans that a segment is made again.
 func (s *Store) damage(id AccountID, d errDamaged) {
 	s.observeDamaged(id)
@@ -83,7 +98,7 @@ const (
 	// has the machine for himself, and one large segment is cheaper than many.
 	calm = 3 * time.Second
 	// flood, times Options.IndexEmails, is what is indexed without calm.
-	flood = 20
+	flood = 200
 )
 
 // runIndex keeps the index of all accounts current.
@@ -98,7 +113,7 @@ func (s *Store) runIndex(ctx context.Context) error {
 		case <-tick.C:
 		}
 		for _, id := range s.stale(time.Now()) {
-			err := s.bringUp(ctx, id, &pacer{s.opts.IndexShare, time.Now()})
+			err := s.bringUp(ctx, id, &pacer{s.opts.IndexShare, time.Now(), func() bool { return s.comes(id) }})
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

@@ -56,7 +56,7 @@ type Options struct {
 	// IndexCache is about how many octets of the search index stay in memory: 64 MiB.
 	IndexCache int64
 	// IndexEmails is how many new emails of an account are indexed at once, when no
-	// more have come for some seconds, or they are twenty times as many: 500.
+	// more have come for some seconds, or they are two hundred times as many: 500.
 	// An eighth of it is enough when none has come for IndexDelay, 5 minutes.
 	// Searches read the emails that are not indexed yet.
 	IndexEmails int
