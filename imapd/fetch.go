@@ -95,11 +95,17 @@ func wants(req *imap.FetchRequest) (want mailbox.Want) {
 
 // markSeen sets \Seen on the messages that lack it (RFC 9051 §6.4.5).
 func (f *fetch) markSeen(ctx context.Context, spans []span) error {
-	snap := f.s.sel.snap
+	snap, now := f.s.sel.snap, f.s.sel.view.Snapshot()
 	var unseen []mailbox.UID
 	for _, sp := range spans {
-		for _, r := range snap.Rows(sp.lo, sp.hi) {
-			if r.Flags.System()&mailbox.Seen == 0 && uint64(r.ModSeq) > f.req.ChangedSince {
+		for i, r := range snap.Rows(sp.lo, sp.hi) {
+			seen := r.Flags.System()&mailbox.Seen != 0
+			if seen && now != snap { // somebody may have taken it, and the client not know yet
+				if j, ok := locate(now, i, r.UID); ok {
+					seen = now.Row(j).Flags.System()&mailbox.Seen != 0
+				}
+			}
+			if !seen && uint64(r.ModSeq) > f.req.ChangedSince {
 				unseen = append(unseen, r.UID)
 			}
 		}

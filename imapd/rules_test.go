@@ -50,3 +50,21 @@ func TestGuestRemoves(t *testing.T) {
 		t.Errorf("it was stored: %q", got)
 	}
 }
+
+// TestFetchSetsSeenAgain: FETCH of a body sets \Seen of what another session has just
+// made unread, though this one has not heard of it (RFC 9051 §6.4.5).
+func TestFetchSetsSeenAgain(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann")
+	a, b := w.login("ann"), w.login("ann")
+	a.append("INBOX", "Subject: x\r\n\r\nbody\r\n")
+	for _, c := range []*client{a, b} {
+		c.ok("SELECT INBOX")
+	}
+	a.ok(`STORE 1 +FLAGS (\Seen)`)
+	b.ok("NOOP")
+	a.ok(`STORE 1 -FLAGS.SILENT (\Seen)`)
+	b.ok("FETCH 1 BODY[]")
+	if s := a.ok("UID FETCH 1:* FLAGS") + a.ok("NOOP") + a.ok("FETCH 1 FLAGS"); !strings.Contains(s, `\Seen`) {
+		t.Error("read, and still unread:", s)
+	}
+}
