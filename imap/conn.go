@@ -48,7 +48,8 @@ type conn struct {
 
 	state      state
 	secure     atomic.Bool
-	mailbox    string  // the selected one
+	mailbox    string  // the selected one, as it was called then
+	mailboxID  string  // its object id, or empty
 	readOnly   bool    // and whether it may not be changed
 	saved      []Range // "$": UIDs
 	collation  string  // the active comparator; empty: i;unicode-casemap (RFC 5255 §4)

@@ -174,10 +174,21 @@ func (c *conn) delete() error {
 	if name == "INBOX" {
 		return &Error{Code: "CANNOT", Text: "INBOX cannot be deleted"}
 	}
-	if err := c.sess.Delete(c.ctx, name); err != nil || c.state != selected || name != c.mailbox {
+	open := c.state == selected && c.isSelected(name)
+	if err := c.sess.Delete(c.ctx, name); err != nil || !open {
 		return err
 	}
 	return c.leaveMailbox() // nothing is left of it
+}
+
+// isSelected tells whether a name is that of the selected mailbox, which may have got
+// another one since.
+func (c *conn) isSelected(name string) bool {
+	if c.mailboxID == "" {
+		return name == c.mailbox
+	}
+	st, err := c.sess.Status(c.ctx, name, StatusMailboxID)
+	return err == nil && st.MailboxID == c.mailboxID
 }
 
 // rename is RENAME (RFC 9051 §6.3.6).
@@ -203,6 +214,9 @@ func (c *conn) rename() error {
 	}
 	if err := c.sess.Rename(c.ctx, from, to); err != nil {
 		return exists(err)
+	}
+	if rest, below := strings.CutPrefix(c.mailbox+delimiter, from+delimiter); below && from != "INBOX" {
+		c.mailbox = strings.TrimSuffix(to+delimiter+rest, delimiter) // the selected one is called so now
 	}
 	c.oldName(to, fromGiven, from != fromGiven && from != "INBOX" || to != toGiven)
 	return nil

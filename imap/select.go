@@ -50,7 +50,7 @@ func (c *conn) open(readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	c.state, c.mailbox, c.readOnly, c.noPoll = selected, name, readOnly || data.ReadOnly, true
+	c.state, c.mailbox, c.mailboxID, c.readOnly, c.noPoll = selected, name, data.MailboxID, readOnly || data.ReadOnly, true
 	if c.listening.Load() {
 		c.sess.Watch(c.wake)
 	}
@@ -103,7 +103,7 @@ func (c *conn) printSelect(d *SelectData) {
 
 // leaveMailbox goes back to the authenticated state.
 func (c *conn) leaveMailbox() error {
-	c.state, c.mailbox, c.saved = authenticated, "", nil
+	c.state, c.mailbox, c.mailboxID, c.saved = authenticated, "", "", nil
 	if c.extras != nil {
 		c.extras.contexts = searchContexts{} // RFC 5267 §4.3
 	}

@@ -95,7 +95,11 @@ func wants(req *imap.FetchRequest) (want mailbox.Want) {
 
 // markSeen sets \Seen on the messages that lack it (RFC 9051 §6.4.5).
 func (f *fetch) markSeen(ctx context.Context, spans []span) error {
-	snap, now := f.s.sel.snap, f.s.sel.view.Snapshot()
+	sel := f.s.sel
+	if sel.acct.Rights(sel.view.Mailbox())&mailbox.RightSeen == 0 {
+		return nil // who may not keep it reads all the same (RFC 4314 §4)
+	}
+	snap, now := sel.snap, sel.view.Snapshot()
 	var unseen []mailbox.UID
 	for _, sp := range spans {
 		for i, r := range snap.Rows(sp.lo, sp.hi) {

@@ -68,3 +68,23 @@ func TestFetchSetsSeenAgain(t *testing.T) {
 		t.Error("read, and still unread:", s)
 	}
 }
+
+// TestRenameSelected: a mailbox that was renamed while it is selected stays selected
+// when another one of its old name is deleted.
+func TestRenameSelected(t *testing.T) {
+	w := newWorld(t, imap.Limits{}, "ann")
+	a, b := w.login("ann"), w.login("ann")
+	a.ok("CREATE x/y")
+	a.append("x/y", "Subject: x\r\n\r\nbody\r\n")
+	a.ok("SELECT x/y")
+	b.ok("RENAME x z")
+	a.ok("CREATE x/y")
+	a.ok("DELETE x/y")
+	if s := a.ok("FETCH 1 RFC822.SIZE"); !strings.Contains(s, "RFC822.SIZE") {
+		t.Error(s)
+	}
+	a.ok("DELETE z/y")
+	if s := a.do("FETCH 1 FLAGS"); !strings.HasPrefix(s, "BAD") {
+		t.Error("deleted and still selected:", s)
+	}
+}

@@ -60,6 +60,12 @@ func TestShared(t *testing.T) {
 	if s := ann.ok("FETCH 1 FLAGS"); strings.Contains(s, "Deleted") {
 		t.Error("bob marked for deletion without the right:", s)
 	}
+	ann.ok("SETACL Projects/One bob@b.example lrw") // a body is read without the right s
+	bob.ok("SELECT %s", folder)
+	if s := bob.ok("FETCH 2 (FLAGS BODY[])"); !strings.Contains(s, "second") || strings.Contains(s, "Seen") {
+		t.Errorf("without s: %s", s)
+	}
+	ann.ok("SETACL Projects/One bob@b.example lrsw")
 	// Copying out of it and back into it.
 	bob.ok("SELECT %s", folder)
 	bob.ok("COPY 1:2 Archive")
