@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,6 +23,15 @@ type Peer struct {
 	// TLS is the state of the connection, nil in clear. A client certificate that
 	// the listener has verified offers EXTERNAL.
 	TLS *tls.ConnectionState
+}
+
+// RemoteOf returns the address of a TCP peer as Peer and Credentials take it, zero
+// for others.
+func RemoteOf(a net.Addr) netip.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
 }
 
 // TokenValidator knows the tokens of an OAuth 2.0 authorisation server.

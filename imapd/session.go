@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"net/netip"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
@@ -77,7 +75,7 @@ func (s *session) Authenticate(_ context.Context, mechanism string) (imap.Exchan
 
 // authenticator logs in and leaves who it was in proved.
 func (s *session) authenticator() *sasl.Authenticator {
-	peer := directory.Peer{Service: directory.ServiceIMAP, Remote: remote(s.conn.Remote), TLS: s.conn.TLS()}
+	peer := directory.Peer{Service: directory.ServiceIMAP, Remote: directory.RemoteOf(s.conn.Remote), TLS: s.conn.TLS()}
 	return s.desk.opts.Directory.SASL(peer, func(_ string, u directory.User, err error) error {
 		if err == nil {
 			s.proved = &u
@@ -109,17 +107,9 @@ func (s *session) Bind(ctx context.Context, identity string) error {
 // check asks the directory.
 func (s *session) check(ctx context.Context, user, password string) (directory.User, error) {
 	u, err := s.desk.opts.Directory.Authenticate(ctx, directory.Credentials{
-		User: user, Password: password, Service: directory.ServiceIMAP, Remote: remote(s.conn.Remote), Secure: s.conn.Secure(),
+		User: user, Password: password, Service: directory.ServiceIMAP, Remote: directory.RemoteOf(s.conn.Remote), Secure: s.conn.Secure(),
 	})
 	return u, reason(err)
-}
-
-// remote returns the address of a TCP peer, zero for others.
-func remote(a net.Addr) netip.Addr {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
 }
 
 // open opens the account of u, as seen by u.

@@ -180,11 +180,10 @@ func (w *writer) leave(from MailboxID, res *CopyResult) error {
 	}
 	var rows []Row
 	w.st.box(from).each(res.Source, func(c *chunk, i int) { rows = append(rows, c.row(i)) })
-	c, err := w.expunge(m, res.Source, rows)
+	c, err := w.remove(m, res.Source, rows)
 	if err != nil {
 		return err
 	}
-	w.head.dead += int64(len(rows))
 	res.ModSeq = c.ModSeq
 	return nil
 }
@@ -215,12 +214,11 @@ func (a *Account) Replace(ctx context.Context, src MailboxID, uid UID, dst Mailb
 			return err
 		}
 		gone.Expunged = Ranges{{uid, uid}}
-		c, err := w.expunge(m, gone.Expunged, []Row{old})
+		c, err := w.remove(m, gone.Expunged, []Row{old})
 		if err != nil {
 			return err
 		}
 		gone.ModSeq = c.ModSeq
-		w.head.dead++
 		res, err = w.appendAs(a, dst, []AppendMessage{msg})
 		w.head.quota = quota
 		return err

@@ -49,7 +49,7 @@ type freshness struct {
 	damaged uint64
 }
 
-// fresh returns the entry of an account. mu is held.
+// freshOf returns the entry of an account. mu is held.
 func (s *Store) freshOf(id AccountID) *freshness {
 	f := s.fresh[id]
 	if f == nil {

@@ -265,18 +265,7 @@ func noteSize(name string, stored []byte) int64 { return int64(len(name) + len(s
 // with the viewer.
 func (w *writer) deleteNotes(prefix []byte) error {
 	name := len(noteKeys(0, 0, 0))
-	var keys [][]byte
-	err := w.tx.Scan(kv.Prefix(prefix), func(k, v []byte) bool {
-		w.head.notes -= noteSize(string(k[name:]), v)
-		keys = append(keys, slices.Clone(k))
-		return true
-	})
-	for _, k := range keys {
-		if err == nil {
-			err = w.tx.Delete(k)
-		}
-	}
-	return err
+	return w.deletePrefix(prefix, func(k, v []byte) { w.head.notes -= noteSize(string(k[name:]), v) })
 }
 
 // countNotes returns the octets of all entries of an account.

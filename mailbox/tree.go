@@ -309,8 +309,14 @@ func (a *Account) Delete(ctx context.Context, box MailboxID) error {
 
 // deleteAll deletes the rows of a kind whose keys begin with the mailbox.
 func (w *writer) deleteAll(kind byte, box MailboxID) error {
+	return w.deletePrefix(numberKey(nil, w.id, kind, uint64(box)), func(k, v []byte) {})
+}
+
+// deletePrefix deletes all rows under a prefix and shows each to gone before.
+func (w *writer) deletePrefix(prefix []byte, gone func(k, v []byte)) error {
 	var keys [][]byte
-	err := w.tx.Scan(kv.Prefix(numberKey(nil, w.id, kind, uint64(box))), func(k, _ []byte) bool {
+	err := w.tx.Scan(kv.Prefix(prefix), func(k, v []byte) bool {
+		gone(k, v)
 		keys = append(keys, slices.Clone(k))
 		return true
 	})

@@ -227,12 +227,11 @@ func (a *Account) EndSession(ctx context.Context, box MailboxID, remove, seen Ra
 			res.Expunged.Append(c.uids[i])
 		})
 		if len(rows) > 0 {
-			c, err := w.expunge(m, res.Expunged, rows)
+			c, err := w.remove(m, res.Expunged, rows)
 			if err != nil {
 				return err
 			}
 			res.ModSeq = c.ModSeq
-			w.head.dead += int64(len(rows))
 		}
 		// What was removed must not be flagged: the counters would count it.
 		var rest Ranges

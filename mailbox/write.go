@@ -389,12 +389,11 @@ func (a *Account) expunge(ctx context.Context, box MailboxID, uids Ranges, flags
 			}
 		})
 		if len(rows) > 0 {
-			c, err := w.expunge(m, res.Expunged, rows)
+			c, err := w.remove(m, res.Expunged, rows)
 			if err != nil {
 				return err
 			}
 			res.ModSeq = c.ModSeq
-			w.head.dead += int64(len(rows))
 		}
 		return nil
 	})
@@ -402,6 +401,16 @@ func (a *Account) expunge(ctx context.Context, box MailboxID, uids Ranges, flags
 		res.Snapshot = a.seen(st).box(box)
 	}
 	return res, err
+}
+
+// remove expunges rows whose emails go with them unless another mailbox has them:
+// the sweep is told that there may be dead ones.
+func (w *writer) remove(m *boxRow, uids Ranges, rows []Row) (*Change, error) {
+	c, err := w.expunge(m, uids, rows)
+	if err == nil {
+		w.head.dead += int64(len(rows))
+	}
+	return c, err
 }
 
 // expunge records that the rows left mailbox m.

@@ -179,8 +179,8 @@ func addressKey(a net.Addr) netip.Prefix {
 }
 
 // Shutdown closes the listeners, closes every connection when its running command
-// is done, and waits for that; who was not at QUIT has changed nothing. When ctx ends first, what is left is cut and
-// the error of ctx returned.
+// is done, and waits for that; who was not at QUIT has changed nothing. When ctx
+// ends first, what is left is cut and the error of ctx returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing.Store(true)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -127,7 +125,7 @@ func (s *session) Authenticate(_ context.Context, mechanism string) (sasl.Server
 
 // authenticator logs in and leaves who it was in proved.
 func (s *session) authenticator() *sasl.Authenticator {
-	peer := directory.Peer{Service: directory.ServicePOP3, Remote: remote(s.conn.Remote), TLS: s.conn.TLS()}
+	peer := directory.Peer{Service: directory.ServicePOP3, Remote: directory.RemoteOf(s.conn.Remote), TLS: s.conn.TLS()}
 	return s.desk.opts.Directory.SASL(peer, func(_ string, u directory.User, err error) error {
 		if err == nil {
 			s.proved = &u
@@ -156,17 +154,9 @@ func (s *session) Bind(ctx context.Context, identity string) (pop3.Maildrop, err
 // check asks the directory.
 func (s *session) check(ctx context.Context, user, password string) (directory.User, error) {
 	u, err := s.desk.opts.Directory.Authenticate(ctx, directory.Credentials{
-		User: user, Password: password, Service: directory.ServicePOP3, Remote: remote(s.conn.Remote), Secure: s.conn.Secure(),
+		User: user, Password: password, Service: directory.ServicePOP3, Remote: directory.RemoteOf(s.conn.Remote), Secure: s.conn.Secure(),
 	})
 	return u, reason(err)
-}
-
-// remote returns the address of a TCP peer, zero for others.
-func remote(a net.Addr) netip.Addr {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
 }
 
 // Close has nothing to give back: the maildrop is the engine's to close.
