@@ -22,12 +22,12 @@ const module = "github.com/postino-mail/postino"
 // the table below is made of.
 var (
 	store    = []string{"kv", "blob", "vfs"}
-	ground   = append([]string{"message", "dns", "story", "mailfile"}, store...)
+	ground   = append([]string{"message", "dns", "story", "mailfile", "fetch"}, store...)
 	knowHow  = []string{"mailauth", "tlspolicy", "sasl", "certs"}
 	engines  = []string{"smtp", "imap", "imap/imapclient", "pop3", "jmap", "managesieve"}
 	work     = []string{"queue", "mailbox", "directory", "sieve", "spam", "pec", "reports"}
-	desks    = []string{"receive", "deliver", "relay", "imapd", "pop3d", "jmapd", "httpd", "transfer"}
-	forWire  = join([]string{"message", "dns"}, knowHow)
+	desks    = []string{"receive", "deliver", "relay", "imapd", "pop3d", "jmapd", "httpd", "transfer", "check"}
+	forWire  = join([]string{"message", "dns", "fetch"}, knowHow)
 	forWork  = join(ground, knowHow)
 	forLedge = join(ground, knowHow, work)
 	forDesks = join(forLedge, []string{"submit"}, engines)
@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"message":     {},
 	"dns":         {},
 	"dns/dnstest": {"dns"},
+	"fetch":       {"dns"}, // the guarded dialer: what outside data makes us connect to
 	"vfs":         {},
 	"kv":          {},
 	"kv/lsm":      {"kv", "vfs"},
@@ -55,9 +56,9 @@ var arrows = map[string][]string{
 
 	// Floor 1, know-how: rules of the standards, no storage.
 	"mailauth":  {"message", "dns"},
-	"tlspolicy": {"message", "dns"},
+	"tlspolicy": {"message", "dns", "fetch"},
 	"sasl":      {},
-	"certs":     {"dns"},
+	"certs":     {"dns", "fetch"},
 
 	// Floor 2, engines: wire, no storage.
 	"smtp":            forWire,
@@ -88,6 +89,7 @@ var arrows = map[string][]string{
 	"jmapd":    forDesks,
 	"transfer": forDesks, // mail in and out: files, other servers
 	"httpd":    join(forDesks, []string{"web"}),
+	"check":    forDesks, // looks at a domain and this node from outside
 
 	// Floor 4, wiring.
 	"config":      {},
@@ -129,7 +131,13 @@ func testArrows(dir string) []string {
 var modules = map[string][]string{
 	"github.com/cockroachdb/pebble/v2":           {"kv/lsm", "vfs"},
 	"github.com/prometheus/client_golang":        {"metric"},
-	"github.com/miekg/dns":                       {"dns"},
+	"github.com/miekg/dns":                       {"dns", "dns/dnstest"},
+	"blitiri.com.ar/go/spf":                      {"mailauth"},
+	"github.com/caddyserver/certmagic":           {"certs"},
+	"github.com/mholt/acmez/v3":                  {"certs"},
+	"github.com/libdns/libdns":                   {"certs"},
+	"go.uber.org/zap":                            {"certs"}, // what certmagic logs with
+	"github.com/ThalesGroup/crypto11":            {"directory", "app"},
 	"github.com/go-crypt/crypt":                  {"directory"},
 	"github.com/xdg-go/stringprep":               {"sasl"},
 	"github.com/alecthomas/kong":                 {"cmd/postino"},
