@@ -142,7 +142,7 @@ func (l *Letter) message() (*queue.Message, error) {
 		e := &l.Envelope
 		it := &queue.Item{
 			Message: l.ID, Transport: transport, From: e.From, SMTPUTF8: e.SMTPUTF8, Body: e.Body, EnvID: e.EnvID, Ret: e.Ret,
-			Terms: e.Terms, User: l.User.ID, Received: now,
+			Terms: e.Terms, User: l.User.ID, Received: now, Prefix: l.Prefix,
 		}
 		if m.Items = append(m.Items, it); len(m.Items) == 1 {
 			it.ID = l.ID
@@ -159,7 +159,7 @@ func (l *Letter) message() (*queue.Message, error) {
 	}
 	for at, s := range l.sites {
 		it := item(queue.Relay)
-		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, []byte(at.trace), s.rcpts
+		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, append([]byte(at.trace), l.Prefix...), s.rcpts
 		if at.trace != "" {
 			m.Events = append(m.Events, l.p.forwardEvent(it, now))
 		}

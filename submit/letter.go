@@ -11,6 +11,7 @@ import (
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/mailauth"
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/message"
 	"github.com/postino-mail/postino/queue"
@@ -29,6 +30,12 @@ type Letter struct {
 	Outward bool
 	// Repair mends the header as a submission agent does (RFC 6409 §8).
 	Repair bool
+	// Prefix is whole header lines with CRLF that stand before the message in all
+	// its copies, such as Authentication-Results. It is read by Commit.
+	Prefix []byte
+	// Arrival is what was found out about a message from outside, for the seal of
+	// what is forwarded; nil: nothing was.
+	Arrival *Arrival
 
 	p     *Post
 	local []queue.Rcpt    // mailboxes, each once
@@ -45,6 +52,14 @@ type Letter struct {
 	held  []byte // a header that is mended, until it is complete
 	ended bool   // the header that was held back is written
 	ix    *message.Index
+}
+
+// Arrival is how a message came here.
+type Arrival struct {
+	// Results are those of the Authentication-Results in Prefix.
+	Results []mailauth.AuthResult
+	// Chain is what its ARC chain was worth.
+	Chain mailauth.Chain
 }
 
 // place says where mail goes, and in which way.

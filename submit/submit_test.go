@@ -604,3 +604,23 @@ func TestParallel(t *testing.T) {
 		h.next()
 	}
 }
+
+// What is put before a message stands in all of its copies, below the trace of
+// an alias (RFC 8601 §5: our results are above what came).
+func TestPrefix(t *testing.T) {
+	h := open(t, nil)
+	const results = "Authentication-Results: mx.here.example; none\r\n"
+	if err := h.letter("x@far.example", text, func(l *Letter) { l.Prefix = []byte(results) }, "ana@here.example", "away@here.example"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		want := results
+		it := h.next()
+		if it.Transport == queue.Relay {
+			want = "Delivered-To: away@here.example\r\n" + results
+		}
+		if string(it.Prefix) != want {
+			t.Errorf("before the copy for %s stands %q", it.Transport, it.Prefix)
+		}
+	}
+}
