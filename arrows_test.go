@@ -170,7 +170,7 @@ var modules = map[string][]string{
 var (
 	usesEnvironment = []string{"cmd"}
 	usesFiles       = []string{"vfs", "config", "web", "cmd"}
-	listens         = []string{"app"}
+	listens         = []string{"app", "dns/dnstest"} // name servers of tests
 	sleeps          = []string{"test"} // whole servers, real processes: nobody there can fake the clock
 )
 

@@ -7,13 +7,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Anchor is a trust anchor of the root zone in the form of a DS record (RFC
-// 4034 §5.1).
-type Anchor struct {
-	KeyTag            uint16
-	Algorithm, Digest uint8 // the numbers of IANA's registries
-	Hash              []byte
-}
+// Anchor is a trust anchor of the root zone.
+type Anchor = DS
 
 // RootAnchors returns the keys that sign the root of the Internet: KSK-2017
 // and KSK-2024, as published at https://data.iana.org/root-anchors/ and
@@ -33,7 +28,7 @@ func RootAnchors() []Anchor {
 }
 
 // ds is the anchor as the library has it.
-func (a Anchor) ds() *dns.DS {
+func (a DS) ds() *dns.DS {
 	return &dns.DS{
 		Hdr:    dns.RR_Header{Name: ".", Rrtype: dns.TypeDS, Class: dns.ClassINET},
 		KeyTag: a.KeyTag, Algorithm: a.Algorithm, DigestType: a.Digest, Digest: strings.ToLower(hex.EncodeToString(a.Hash)),

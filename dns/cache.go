@@ -64,6 +64,16 @@ func weight(k cacheKey, c cached) uint32 {
 	for _, x := range c.answer.TLSA {
 		n += 32 + len(x.Data)
 	}
+	for _, x := range c.answer.CAA {
+		n += 48 + len(x.Tag) + len(x.Value)
+	}
+	for _, x := range c.answer.DS {
+		n += 32 + len(x.Hash)
+	}
+	n += 8 * len(c.answer.Keys)
+	if c.answer.SOA != nil {
+		n += 100 + len(c.answer.SOA.Primary) + len(c.answer.SOA.Mailbox)
+	}
 	return uint32(n)
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/postino-mail/postino"
 )
 
@@ -37,15 +39,23 @@ type Type uint16
 
 // The types that can be asked for.
 const (
-	TypeA     Type = 1
-	TypeCNAME Type = 5
-	TypePTR   Type = 12
-	TypeMX    Type = 15
-	TypeTXT   Type = 16
-	TypeAAAA  Type = 28
-	TypeSRV   Type = 33
-	TypeTLSA  Type = 52
+	TypeA      Type = 1
+	TypeNS     Type = 2
+	TypeCNAME  Type = 5
+	TypeSOA    Type = 6
+	TypePTR    Type = 12
+	TypeMX     Type = 15
+	TypeTXT    Type = 16
+	TypeAAAA   Type = 28
+	TypeSRV    Type = 33
+	TypeDS     Type = 43
+	TypeDNSKEY Type = 48
+	TypeTLSA   Type = 52
+	TypeCAA    Type = 257
 )
+
+// String is the mnemonic of the type, as zone files have it.
+func (t Type) String() string { return dns.Type(t).String() }
 
 // Security is how far an answer can be trusted.
 type Security uint8
@@ -76,9 +86,13 @@ type Answer struct {
 	Addrs []netip.Addr // A, AAAA
 	MX    []MX         // by preference
 	TXT   []string     // the strings of each record joined (RFC 7208 §3.3)
-	Hosts []string     // PTR, CNAME
+	Hosts []string     // PTR, CNAME, NS
 	TLSA  []TLSA
 	SRV   []SRV
+	CAA   []CAA
+	SOA   *SOA
+	DS    []DS
+	Keys  []Key // DNSKEY
 }
 
 // MX is a mail exchanger. A null MX (RFC 7505) has an empty Host.
@@ -97,6 +111,34 @@ type TLSA struct {
 type SRV struct {
 	Priority, Weight, Port uint16
 	Host                   string
+}
+
+// CAA says who may issue certificates (RFC 8659 §4).
+type CAA struct {
+	Flags      uint8  // 128: critical
+	Tag, Value string // the tag in lower case
+}
+
+// SOA begins a zone (RFC 1035 §3.3.13).
+type SOA struct {
+	Primary, Mailbox string // a name server, and an address with a dot for its at sign
+	Serial           uint32
+	// Minimum is how long a denial may be kept (RFC 2308 §4).
+	Refresh, Retry, Expire, Minimum time.Duration
+}
+
+// DS names a key of the zone below (RFC 4034 §5.1).
+type DS struct {
+	KeyTag            uint16
+	Algorithm, Digest uint8 // the numbers of IANA's registries
+	Hash              []byte
+}
+
+// Key is a public key of a zone (RFC 4034 §2.1).
+type Key struct {
+	Flags     uint16 // 256 zone key, 1 entry point, 128 revoked
+	Algorithm uint8
+	KeyTag    uint16
 }
 
 // LookupIP asks for both kinds of addresses of a name, IPv4 first. One kind is

@@ -8,6 +8,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/dns/dnstest"
 )
 
 // TestProbe shows that AD counts from loopback and trusted servers only, and no
@@ -42,7 +43,7 @@ func TestProbe(t *testing.T) {
 	}
 	expect(t, stub, "nowhere.good.example", dns.TypeA, "secure nx") // a failure takes no trust away
 
-	w := NewWorld()
+	w := dnstest.NewWorld(t)
 	far := dns.Options{Dial: w.Dial, Servers: []dns.Server{{Addr: netip.MustParseAddrPort("192.0.2.53:53")}}}
 	if err := dns.NewStub(far).Probe(t.Context(), "", ""); !errors.Is(err, dns.ErrNotValidating) {
 		t.Errorf("no server is trusted: %v", err)

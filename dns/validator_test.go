@@ -13,6 +13,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/dns/dnstest"
 )
 
 // records are what each zone of the tests holds.
@@ -34,40 +35,18 @@ tree        3600 DNAME other.tld.test.
 `
 
 // build makes the tree: the root, test, tld.test, and zones below both.
-func build(t testing.TB, zones map[string]Signing) *World {
+func build(t testing.TB, zones map[string]dnstest.Signing) *dnstest.World {
 	t.Helper()
-	w := NewWorld()
-	add := func(origin, text string, s Signing) {
-		if err := w.AddZone(origin, text, s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	add("test.", "", Signing{Algorithm: 8})
-	add("plain.test.", records, Signing{})
-	add("tld.test.", "", Signing{Algorithm: 15, NSEC3: true, OptOut: true})
-	add("other.tld.test.", records, Signing{Algorithm: 13})
-	add("open.tld.test.", records, Signing{})
+	w := dnstest.NewWorld(t).
+		Zone("test", dnstest.Signing{Algorithm: 8}, "").
+		Zone("plain.test", dnstest.Signing{}, records).
+		Zone("tld.test", dnstest.Signing{Algorithm: 15, NSEC3: true, OptOut: true}, "").
+		Zone("other.tld.test", dnstest.Signed(), records).
+		Zone("open.tld.test", dnstest.Signing{}, records)
 	for origin, s := range zones {
-		add(origin, records, s)
+		w.Zone(origin, s, records)
 	}
 	return w
-}
-
-// validate opens a validator on the world.
-func validate(t testing.TB, w *World, change ...func(*dns.ValidatorOptions)) *dns.Validator {
-	t.Helper()
-	opts := dns.ValidatorOptions{
-		Options: dns.Options{Dial: w.Dial, Timeout: 2 * time.Second, Attempts: 1, Servers: []dns.Server{{Addr: netip.MustParseAddrPort("192.0.2.53:53")}}},
-		Anchors: w.Anchors(),
-	}
-	for _, f := range change {
-		f(&opts)
-	}
-	v, err := dns.NewValidator(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
 }
 
 // outcome names how a lookup went.
@@ -112,31 +91,31 @@ var questions = []struct {
 // TestOutcomes asks every question of every kind of zone.
 func TestOutcomes(t *testing.T) {
 	kinds := map[string]struct {
-		s    Signing
+		s    dnstest.Signing
 		want string // "" when only positive and negative answers differ
 	}{
-		"rsa":        {Signing{Algorithm: 8}, "secure"},
-		"ecdsa":      {Signing{Algorithm: 13}, "secure"},
-		"ed25519":    {Signing{Algorithm: 15}, "secure"},
-		"nsec3":      {Signing{Algorithm: 13, NSEC3: true, Iterations: 5, Salt: "abcd"}, "secure"},
-		"unsigned":   {Signing{}, "insecure"},
-		"island":     {Signing{Algorithm: 13, Fault: ZoneNoDS}, "insecure"},
-		"sha1":       {Signing{Algorithm: 5}, "insecure"},
-		"future":     {Signing{Algorithm: 200}, "insecure"},
-		"expired":    {Signing{Algorithm: 13, From: -48 * time.Hour, Until: -time.Hour}, "bogus"},
-		"early":      {Signing{Algorithm: 13, From: time.Hour}, "bogus"},
-		"skewed":     {Signing{Algorithm: 13, From: time.Minute}, "secure"},
-		"wrongds":    {Signing{Algorithm: 13, Fault: ZoneWrongDS}, "bogus"},
-		"boguskey":   {Signing{Algorithm: 13, Fault: ZoneBogusKey}, "bogus"},
-		"twins":      {Signing{Algorithm: 13, Fault: ZoneTwinKeys}, "bogus"},
-		"manykeys":   {Signing{Algorithm: 13, Fault: ZoneManyKeys}, "bogus"},
-		"revoked":    {Signing{Algorithm: 13, Fault: ZoneRevoked}, "bogus"},
-		"exempt":     {Signing{Algorithm: 13, Fault: ZoneWrongDS}, "insecure"},
-		"iterations": {Signing{Algorithm: 13, NSEC3: true, Iterations: 500}, "tired"},
-		"exhausting": {Signing{Algorithm: 13, NSEC3: true, Iterations: 501}, "bogus denial"},
+		"rsa":        {dnstest.Signing{Algorithm: 8}, "secure"},
+		"ecdsa":      {dnstest.Signing{Algorithm: 13}, "secure"},
+		"ed25519":    {dnstest.Signing{Algorithm: 15}, "secure"},
+		"nsec3":      {dnstest.Signing{Algorithm: 13, NSEC3: true, Iterations: 5, Salt: "abcd"}, "secure"},
+		"unsigned":   {dnstest.Signing{}, "insecure"},
+		"island":     {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneNoDS}, "insecure"},
+		"sha1":       {dnstest.Signing{Algorithm: 5}, "insecure"},
+		"future":     {dnstest.Signing{Algorithm: 200}, "insecure"},
+		"expired":    {dnstest.Signing{Algorithm: 13, From: -48 * time.Hour, Until: -time.Hour}, "bogus"},
+		"early":      {dnstest.Signing{Algorithm: 13, From: time.Hour}, "bogus"},
+		"skewed":     {dnstest.Signing{Algorithm: 13, From: time.Minute}, "secure"},
+		"wrongds":    {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneWrongDS}, "bogus"},
+		"boguskey":   {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneBogusKey}, "bogus"},
+		"twins":      {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneTwinKeys}, "bogus"},
+		"manykeys":   {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneManyKeys}, "bogus"},
+		"revoked":    {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneRevoked}, "bogus"},
+		"exempt":     {dnstest.Signing{Algorithm: 13, Fault: dnstest.ZoneWrongDS}, "insecure"},
+		"iterations": {dnstest.Signing{Algorithm: 13, NSEC3: true, Iterations: 500}, "tired"},
+		"exhausting": {dnstest.Signing{Algorithm: 13, NSEC3: true, Iterations: 501}, "bogus denial"},
 	}
 	for _, parent := range []string{"test", "tld.test"} {
-		zones := map[string]Signing{}
+		zones := map[string]dnstest.Signing{}
 		for name, k := range kinds {
 			zones[name+"."+parent+"."] = k.s
 		}
@@ -144,7 +123,7 @@ func TestOutcomes(t *testing.T) {
 		for name, k := range kinds {
 			origin := name + "." + parent
 			t.Run(origin, func(t *testing.T) {
-				v := validate(t, w, func(o *dns.ValidatorOptions) { o.NegativeAnchors = []string{"exempt.test", "exempt.tld.test"} })
+				v := w.Resolver(t, func(o *dns.ValidatorOptions) { o.NegativeAnchors = []string{"exempt.test", "exempt.tld.test"} })
 				for _, q := range questions {
 					proof := q.is != "" || strings.HasPrefix(q.name, "x.") // needs NSEC
 					want := k.want + q.is
@@ -169,16 +148,15 @@ func TestOutcomes(t *testing.T) {
 
 // TestReplyFaults spoils single replies of signed and unsigned zones.
 func TestReplyFaults(t *testing.T) {
-	w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}, "hash.test.": {Algorithm: 15, NSEC3: true}})
+	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}, "hash.test.": {Algorithm: 15, NSEC3: true}})
 	for _, origin := range []string{"good.test", "hash.test", "plain.test", "open.tld.test"} {
 		signed := origin == "good.test" || origin == "hash.test"
 		for _, q := range questions {
 			name := q.name + origin
-			for kind := WireNone; kind <= WireSignatures; kind++ {
-				if kind == WireSilent {
-					continue // TestTransport
-				}
-				w.SetFault(name, q.t, WireFault{Kind: kind})
+			for _, kind := range []dnstest.FaultKind{
+				dnstest.None, dnstest.ServFail, dnstest.Refused, dnstest.Truncate, dnstest.NoSignatures, dnstest.NoProof, dnstest.Empty, dnstest.Flood, dnstest.Forged,
+			} {
+				w.SetFault(name, q.t, dnstest.Fault{Kind: kind})
 				want := "insecure" + q.is
 				if signed {
 					want = "secure" + q.is
@@ -186,17 +164,17 @@ func TestReplyFaults(t *testing.T) {
 				proof := q.is != "" || strings.HasPrefix(q.name, "x.")
 				chain := strings.HasPrefix(q.name, "dead.")
 				switch kind {
-				case WireServFail:
+				case dnstest.ServFail, dnstest.Refused:
 					want = "error"
-				case WireUnsigned, WireSignatures:
+				case dnstest.NoSignatures, dnstest.Flood, dnstest.Forged:
 					if signed {
 						want = "bogus"
 					}
-				case WireNoProof:
+				case dnstest.NoProof:
 					if signed && proof && !chain {
 						want = "bogus"
 					}
-				case WireEmpty:
+				case dnstest.Empty:
 					want = "insecure none"
 					if q.is == " nx" {
 						want = "insecure nx"
@@ -205,20 +183,18 @@ func TestReplyFaults(t *testing.T) {
 						want = "bogus"
 					}
 				}
-				expect(t, validate(t, w), name, q.t, want)
+				expect(t, w.Resolver(t), name, q.t, want)
 			}
-			w.SetFault(name, q.t, WireFault{})
+			w.SetFault(name, q.t, dnstest.Fault{})
 		}
 	}
 }
 
 // TestChains crosses zones by CNAME and DNAME, and runs in circles.
 func TestChains(t *testing.T) {
-	w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}, "bad.test.": {Algorithm: 13, Fault: ZoneWrongDS}})
-	if err := w.AddZone("links.test.", "secure CNAME mx.good.test.\nbad CNAME mx.bad.test.\nto CNAME mx.tree.good.test.\n", Signing{Algorithm: 15}); err != nil {
-		t.Fatal(err)
-	}
-	v := validate(t, w)
+	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}, "bad.test.": {Algorithm: 13, Fault: dnstest.ZoneWrongDS}})
+	w.Zone("links.test", dnstest.Signing{Algorithm: 15}, "secure CNAME mx.good.test.\nbad CNAME mx.bad.test.\nto CNAME mx.tree.good.test.\n")
+	v := w.Resolver(t)
 	for range 2 {
 		if a := expect(t, v, "away.good.test", dns.TypeA, "insecure"); a == nil || a.Name != "mx.plain.test" {
 			t.Errorf("answer is %+v", a)
@@ -243,30 +219,30 @@ func TestChains(t *testing.T) {
 
 // TestTransport truncates, delays and falls silent.
 func TestTransport(t *testing.T) {
-	w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}})
+	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}})
 	for _, name := range []string{".", "test.", "good.test."} {
-		w.SetFault(name, 0, WireFault{Kind: WireTruncate})
+		w.SetFault(name, 0, dnstest.Fault{Kind: dnstest.Truncate})
 	}
-	expect(t, validate(t, w), "good.test", dns.TypeMX, "secure")
-	w.SetFault("good.test.", 0, WireFault{})
-	v := validate(t, w)
+	expect(t, w.Resolver(t), "good.test", dns.TypeMX, "secure")
+	w.SetFault("good.test.", 0, dnstest.Fault{})
+	v := w.Resolver(t)
 	expect(t, v, "good.test", dns.TypeMX, "secure")
-	w.SetFault("good.test.", 0, WireFault{Kind: WireSilent})
+	w.SetFault("good.test.", 0, dnstest.Fault{Kind: dnstest.Silent})
 	short := func(o *dns.ValidatorOptions) { o.Timeout = 30 * time.Millisecond }
-	expect(t, validate(t, w, short), "good.test", dns.TypeMX, "error")
+	expect(t, w.Resolver(t, short), "good.test", dns.TypeMX, "error")
 	expect(t, v, "good.test", dns.TypeMX, "secure") // from the cache
-	w.SetFault("good.test.", 0, WireFault{Kind: WireSilent, Times: 1})
-	expect(t, validate(t, w, short, func(o *dns.ValidatorOptions) { o.Attempts = 2 }), "good.test", dns.TypeMX, "secure")
+	w.SetFault("good.test.", 0, dnstest.Fault{Kind: dnstest.Silent, Times: 1})
+	expect(t, w.Resolver(t, short, func(o *dns.ValidatorOptions) { o.Attempts = 2 }), "good.test", dns.TypeMX, "secure")
 }
 
 // TestDelay waits for a reply as long as the timeout says.
 func TestDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}})
-		w.SetFault("good.test.", 0, WireFault{Delay: time.Second})
-		expect(t, validate(t, w), "good.test", dns.TypeMX, "secure")
-		w.SetFault("good.test.", 0, WireFault{Delay: time.Minute})
-		expect(t, validate(t, w), "good.test", dns.TypeMX, "error")
+		w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}})
+		w.SetFault("good.test.", 0, dnstest.Fault{Delay: time.Second})
+		expect(t, w.Resolver(t), "good.test", dns.TypeMX, "secure")
+		w.SetFault("good.test.", 0, dnstest.Fault{Delay: time.Minute})
+		expect(t, w.Resolver(t), "good.test", dns.TypeMX, "error")
 		time.Sleep(2 * time.Minute)
 	})
 }
@@ -275,7 +251,7 @@ func TestDelay(t *testing.T) {
 // keys are the only ones.
 func TestAnchors(t *testing.T) {
 	w := build(t, nil)
-	expect(t, validate(t, w, func(o *dns.ValidatorOptions) { o.Anchors = nil }), "plain.test", dns.TypeMX, "bogus")
+	expect(t, w.Resolver(t, func(o *dns.ValidatorOptions) { o.Anchors = nil }), "plain.test", dns.TypeMX, "bogus")
 	if a := dns.RootAnchors(); len(a) != 2 || a[0].KeyTag != 20326 || a[1].KeyTag != 38696 || len(a[0].Hash) != 32 || len(a[1].Hash) != 32 {
 		t.Errorf("anchors are %v", a)
 	}
@@ -286,8 +262,8 @@ func TestAnchors(t *testing.T) {
 
 // TestTTL bounds the TTL by the end of the signature.
 func TestTTL(t *testing.T) {
-	w := build(t, map[string]Signing{"brief.test.": {Algorithm: 13, Until: time.Minute}})
-	a := expect(t, validate(t, w), "mx.brief.test", dns.TypeA, "secure")
+	w := build(t, map[string]dnstest.Signing{"brief.test.": {Algorithm: 13, Until: time.Minute}})
+	a := expect(t, w.Resolver(t), "mx.brief.test", dns.TypeA, "secure")
 	if a == nil || a.TTL > time.Minute+time.Second || a.TTL < 40*time.Second {
 		t.Errorf("answer is %+v", a)
 	}
@@ -295,8 +271,8 @@ func TestTTL(t *testing.T) {
 
 // TestCaches asks little again: DN3.
 func TestCaches(t *testing.T) {
-	w := build(t, map[string]Signing{"good.test.": {Algorithm: 13}, "bad.test.": {Algorithm: 13, Fault: ZoneWrongDS}})
-	v := validate(t, w)
+	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}, "bad.test.": {Algorithm: 13, Fault: dnstest.ZoneWrongDS}})
+	v := w.Resolver(t)
 	for _, c := range []struct {
 		name string
 		t    dns.Type
@@ -316,7 +292,7 @@ func TestCaches(t *testing.T) {
 // TestFlippedOctets changes every octet of replies, one at a time: what is then
 // called Secure is what the zone holds (TL3 rests on it).
 func TestFlippedOctets(t *testing.T) {
-	w := build(t, map[string]Signing{"good.test.": {Algorithm: 15}, "hash.test.": {Algorithm: 15, NSEC3: true}})
+	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 15}, "hash.test.": {Algorithm: 15, NSEC3: true}})
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, q := range []struct {
 		name string
@@ -326,7 +302,7 @@ func TestFlippedOctets(t *testing.T) {
 		{"good.test", dns.TypeTLSA}, {"nowhere.good.test", dns.TypeA}, {"nowhere.hash.test", dns.TypeTLSA}, {"www.good.test", dns.TypeA},
 	} {
 		w.Tamper(nil)
-		want, wantErr := validate(t, w).Lookup(t.Context(), q.name, q.t)
+		want, wantErr := w.Resolver(t).Lookup(t.Context(), q.name, q.t)
 		if want == nil || want.Security != dns.Secure {
 			t.Fatalf("%s: %v, %v", q.name, want, wantErr)
 		}
@@ -361,7 +337,7 @@ func TestFlippedOctets(t *testing.T) {
 		}
 		// Of the answer, with the chain of trust in the cache, every octet ...
 		fast := func(o *dns.ValidatorOptions) { o.Timeout, o.MaxTTL, o.MaxNegativeTTL = 5*time.Millisecond, 1, 1 }
-		v := validate(t, w, fast)
+		v := w.Resolver(t, fast)
 		for at := 2; ; at++ { // another id is another message
 			warm(t, v)
 			if !once(v, func(b []byte) bool {
@@ -373,7 +349,7 @@ func TestFlippedOctets(t *testing.T) {
 			}) {
 				break
 			}
-			v = validate(t, w, fast)
+			v = w.Resolver(t, fast)
 			if testing.Short() {
 				at += r.IntN(12)
 			}
@@ -381,7 +357,7 @@ func TestFlippedOctets(t *testing.T) {
 		// ... and of the whole chain, some.
 		for range 40 {
 			n, which, at := 0, r.IntN(7), r.Uint32()
-			once(validate(t, w, fast), func(b []byte) bool {
+			once(w.Resolver(t, fast), func(b []byte) bool {
 				if n++; n-1 != which {
 					return false
 				}
@@ -403,7 +379,7 @@ func warm(t *testing.T, v *dns.Validator) {
 // FuzzReply makes whatever comes of a signed answer: it is never Secure with
 // other data, and nothing panics.
 func FuzzReply(f *testing.F) {
-	w := build(f, map[string]Signing{"good.test.": {Algorithm: 15, NSEC3: true}})
+	w := build(f, map[string]dnstest.Signing{"good.test.": {Algorithm: 15, NSEC3: true}})
 	f.Add(uint16(40), byte(1), []byte("x"))
 	f.Add(uint16(7), byte(0), []byte("\x00\x2e\x00\x01\x00\x00\x0e\x10"))
 	f.Fuzz(func(t *testing.T, at uint16, which byte, with []byte) {
@@ -416,7 +392,7 @@ func FuzzReply(f *testing.F) {
 			return append(append(b[:i:i], with...), b[min(len(b), i+len(with)):]...)
 		})
 		defer w.Tamper(nil)
-		v := validate(t, w, func(o *dns.ValidatorOptions) { o.Timeout = 20 * time.Millisecond })
+		v := w.Resolver(t, func(o *dns.ValidatorOptions) { o.Timeout = 20 * time.Millisecond })
 		a, err := v.Lookup(t.Context(), "mx.good.test", dns.TypeA)
 		if a != nil && (err != nil || a.Security != dns.Secure || len(a.Addrs) != 1 || a.Addrs[0] != netip.MustParseAddr("192.0.2.1")) {
 			t.Errorf("answer is %+v, %v", a, err)
@@ -425,7 +401,7 @@ func FuzzReply(f *testing.F) {
 }
 
 func BenchmarkValidatorCached(b *testing.B) {
-	v := validate(b, build(b, nil))
+	v := build(b, nil).Resolver(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := v.Lookup(b.Context(), "other.tld.test", dns.TypeMX); err != nil {
@@ -438,14 +414,14 @@ func BenchmarkValidatorColdChain(b *testing.B) {
 	w := build(b, nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := validate(b, w).Lookup(b.Context(), "other.tld.test", dns.TypeMX); err != nil {
+		if _, err := w.Resolver(b).Lookup(b.Context(), "other.tld.test", dns.TypeMX); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkValidatorWarmZone(b *testing.B) {
-	v := validate(b, build(b, nil))
+	v := build(b, nil).Resolver(b)
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {

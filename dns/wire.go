@@ -238,6 +238,8 @@ func (a *Answer) add(rr dns.RR) bool {
 		a.Hosts = append(a.Hosts, host(rr.Ptr))
 	case *dns.CNAME:
 		a.Hosts = append(a.Hosts, host(rr.Target))
+	case *dns.NS:
+		a.Hosts = append(a.Hosts, host(rr.Ns))
 	case *dns.TLSA:
 		data, err := hex.DecodeString(rr.Certificate)
 		if err != nil {
@@ -246,6 +248,18 @@ func (a *Answer) add(rr dns.RR) bool {
 		a.TLSA = append(a.TLSA, TLSA{rr.Usage, rr.Selector, rr.MatchingType, data})
 	case *dns.SRV:
 		a.SRV = append(a.SRV, SRV{rr.Priority, rr.Weight, rr.Port, host(rr.Target)})
+	case *dns.CAA:
+		a.CAA = append(a.CAA, CAA{rr.Flag, strings.ToLower(rr.Tag), unescape(rr.Value)})
+	case *dns.SOA:
+		a.SOA = &SOA{host(rr.Ns), host(rr.Mbox), rr.Serial, seconds(rr.Refresh), seconds(rr.Retry), seconds(rr.Expire), seconds(rr.Minttl)}
+	case *dns.DS:
+		hash, err := hex.DecodeString(rr.Digest)
+		if err != nil {
+			return false
+		}
+		a.DS = append(a.DS, DS{rr.KeyTag, rr.Algorithm, rr.DigestType, hash})
+	case *dns.DNSKEY:
+		a.Keys = append(a.Keys, Key{rr.Flags, rr.Algorithm, rr.KeyTag()})
 	}
 	return true
 }

@@ -34,6 +34,12 @@ _25._tcp.mx1 3600 TLSA 3 1 1 0123456789abcdef0123456789ABCDEF0123456789abcdef012
 _imaps._tcp 3600 SRV   0 1 993 mx1
 *.wild      3600 A     192.0.2.9
 a.b.wild    3600 TXT   "closer"
+@           3600 NS    ns1.example.net.
+@           3600 SOA   ns1.example.net. host\.master.example.org. 7 3600 600 86400 300
+@           3600 CAA   128 ISSUE "ca.example; accounturi=\"x\""
+sub         3600 DS    20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D
+@           3600 DNSKEY 257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=
+odd\.name   3600 TXT   "a" "" "b"
 big         3600 TXT   `
 	other = `
 host          30 A     198.51.100.1
@@ -90,6 +96,12 @@ func answers(t *testing.T, r dns.Resolver) {
 		{"_imaps._tcp.example.org", dns.TypeSRV, dns.Answer{Name: "_imaps._tcp.example.org", Security: dns.Secure, TTL: hour, SRV: []dns.SRV{{Priority: 0, Weight: 1, Port: 993, Host: "mx1.example.org"}}}},
 		{"www.example.org", dns.TypeA, dns.Answer{Name: "host.other.example", Security: dns.Insecure, TTL: 30 * time.Second, Addrs: []netip.Addr{ip("198.51.100.1")}}},
 		{"www.example.org", dns.TypeCNAME, dns.Answer{Name: "www.example.org", Security: dns.Secure, TTL: hour, Hosts: []string{"web.example.org"}}},
+		{"example.org", dns.TypeNS, dns.Answer{Name: "example.org", Security: dns.Secure, TTL: hour, Hosts: []string{"ns1.example.net"}}},
+		{"example.org", dns.TypeSOA, dns.Answer{Name: "example.org", Security: dns.Secure, TTL: hour, SOA: &dns.SOA{Primary: "ns1.example.net", Mailbox: "host\\.master.example.org",
+			Serial: 7, Refresh: hour, Retry: 10 * time.Minute, Expire: 24 * time.Hour, Minimum: 5 * time.Minute}}},
+		{"example.org", dns.TypeCAA, dns.Answer{Name: "example.org", Security: dns.Secure, TTL: hour, CAA: []dns.CAA{{Flags: 128, Tag: "issue", Value: `ca.example; accounturi="x"`}}}},
+		{"sub.example.org", dns.TypeDS, dns.Answer{Name: "sub.example.org", Security: dns.Secure, TTL: hour, DS: dns.RootAnchors()[:1]}},
+		{"example.org", dns.TypeDNSKEY, dns.Answer{Name: "example.org", Security: dns.Secure, TTL: hour, Keys: []dns.Key{{Flags: 257, Algorithm: 15, KeyTag: 3613}}}},
 		{"null.other.example", dns.TypeMX, dns.Answer{Name: "null.other.example", Security: dns.Insecure, TTL: hour, MX: []dns.MX{{Preference: 0, Host: ""}}}},
 		{"any.thing.wild.example.org", dns.TypeA, dns.Answer{Name: "any.thing.wild.example.org", Security: dns.Secure, TTL: hour, Addrs: []netip.Addr{ip("192.0.2.9")}}},
 	} {

@@ -1,4 +1,4 @@
-package dns_test
+package dnstest
 
 import (
 	"crypto"
@@ -24,6 +24,18 @@ type Signing struct {
 	// a week.
 	From, Until time.Duration
 	Fault       ZoneFault
+}
+
+// Signed is how zones are signed today: ECDSA P-256, NSEC. The zero Signing
+// leaves a zone unsigned, which its parent proves.
+func Signed() Signing { return Signing{Algorithm: mdns.ECDSAP256SHA256} }
+
+// BogusZone is signed with keys that its parent does not vouch for.
+func BogusZone() Signing { return Signing{Algorithm: mdns.ECDSAP256SHA256, Fault: ZoneWrongDS} }
+
+// Expired has signatures that were good until an hour ago.
+func Expired() Signing {
+	return Signing{Algorithm: mdns.ECDSAP256SHA256, From: -48 * time.Hour, Until: -time.Hour}
 }
 
 // ZoneFault is something wrong with the keys of a zone.
