@@ -171,7 +171,7 @@ var (
 	usesEnvironment = []string{"cmd"}
 	usesFiles       = []string{"vfs", "config", "web", "cmd"}
 	listens         = []string{"app", "dns/dnstest"} // name servers of tests
-	sleeps          = []string{"test"} // whole servers, real processes: nobody there can fake the clock
+	sleeps          = []string{"test"}               // whole servers, real processes: nobody there can fake the clock
 )
 
 // packageComment names the file with the package comment where it is not doc.go.
