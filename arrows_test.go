@@ -27,7 +27,7 @@ var (
 	engines  = []string{"smtp", "imap", "imap/imapclient", "pop3", "jmap", "managesieve"}
 	work     = []string{"queue", "mailbox", "directory", "sieve", "spam", "pec", "reports"}
 	desks    = []string{"receive", "deliver", "relay", "imapd", "pop3d", "jmapd", "httpd", "transfer", "check"}
-	forWire  = join([]string{"message", "dns", "fetch"}, knowHow)
+	forWire  = join([]string{"message", "dns", "fetch", "conns"}, knowHow)
 	forWork  = join(ground, knowHow)
 	forLedge = join(ground, knowHow, work)
 	forDesks = join(forLedge, []string{"submit"}, engines)
@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"message":     {},
 	"dns":         {},
 	"dns/dnstest": {"dns"},
+	"conns":       {},      // the connections of a server, for all engines
 	"fetch":       {"dns"}, // the guarded dialer: what outside data makes us connect to
 	"vfs":         {},
 	"kv":          {},

@@ -339,7 +339,7 @@ func (n *Node) imap(l Listener, ln net.Listener) server {
 	o := &n.opts
 	desk := imapd.New(imapd.Options{Directory: n.Directory, Mailboxes: n.Mailboxes, Blobs: n.Blobs, Logger: o.Logger})
 	opts := imap.Options{
-		NewSession: desk.NewSession, MayStay: desk.MayStay, TLS: n.tls(l, "imap"), AllowClear: o.Dev || l.Clear, Name: o.Hostname,
+		NewSession: desk.NewSession, TLS: n.tls(l, "imap"), AllowClear: o.Dev || l.Clear, Name: o.Hostname,
 		ID: []string{"name", "Postino", "version", o.Version}, Limits: o.IMAP, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	}
 	if l.Service == IMAPS {
@@ -355,7 +355,7 @@ func (n *Node) pop3(l Listener, ln net.Listener) server {
 		n.maildrops = pop3d.New(pop3d.Options{Directory: n.Directory, Mailboxes: n.Mailboxes, LoginDelay: o.POP3LoginDelay, Logger: o.Logger})
 	}
 	opts := pop3.Options{
-		NewSession: n.maildrops.NewSession, MayStay: n.maildrops.MayStay, TLS: n.tls(l, "pop3"), AllowClear: o.Dev || l.Clear, Name: o.Hostname,
+		NewSession: n.maildrops.NewSession, TLS: n.tls(l, "pop3"), AllowClear: o.Dev || l.Clear, Name: o.Hostname,
 		LoginDelay: o.POP3LoginDelay, Expire: o.POP3Expire, Limits: o.POP3, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	}
 	if l.Service == POP3S {

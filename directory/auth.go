@@ -76,7 +76,7 @@ func (d *Directory) Authenticate(ctx context.Context, c Credentials) (User, erro
 	if err != nil {
 		return User{}, err
 	}
-	ok, repeated, err := d.verify(ctx, t.login, c)
+	ok, repeated, err := t.verify(ctx)
 	return t.end(ctx, ok, repeated, err)
 }
 
@@ -87,6 +87,9 @@ type attempt struct {
 	c     Credentials
 	net   netip.Prefix
 	login *login
+	// by and id are what the pass of a success stands on.
+	by proof
+	id uint64
 }
 
 // begin looks up the user and waits, or turns away, as earlier failures have it.
@@ -130,7 +133,9 @@ func (t *attempt) end(ctx context.Context, ok, repeated bool, err error) (User, 
 		return User{}, err
 	}
 	t.d.obs.loggedIn(t.c, t.login)
-	return t.login.user.User, nil
+	u := t.login.user.User
+	u.Pass = Pass{user: t.login.account, account: u.ID, by: t.by, id: t.id}
+	return u, nil
 }
 
 // authorise refuses to act for others: nobody may yet (AU5).
@@ -169,8 +174,10 @@ func (t *attempt) fail(ctx context.Context, repeated bool) error {
 
 // verify checks the password; repeated tells that the same wrong one was
 // checked in the last minutes.
-func (d *Directory) verify(ctx context.Context, l *login, c Credentials) (ok, repeated bool, err error) {
+func (t *attempt) verify(ctx context.Context) (ok, repeated bool, err error) {
+	d, l, c := t.d, t.login, &t.c
 	if app, ok := l.appPassword(c.Password, c.Service); ok && !l.denied {
+		t.by, t.id = byApp, app
 		d.touch(ctx, appKey{l.user.ID, app}, time.Now())
 		d.keepAppKeys(ctx, l.user, app, c.Password)
 		return true, false, nil
@@ -178,6 +185,9 @@ func (d *Directory) verify(ctx context.Context, l *login, c Credentials) (ok, re
 	password, err := canonicalPassword(c.Password)
 	if err != nil {
 		password = "" // no password is empty: this runs the clock and fails
+	}
+	if l.user != nil {
+		t.by, t.id = byPassword, l.user.Revision
 	}
 	k := d.verdictKey(l, password)
 	now := time.Now()
@@ -273,21 +283,6 @@ func (d *Directory) login(ctx context.Context, user string) (*login, error) {
 	}
 	d.logins.put(generation, strings.Clone(user), l)
 	return l, nil
-}
-
-// MayStay tells whether somebody who logged in as a user, by the canonical address and,
-// unless it is 0, the account, may go on: whether the user is still there and neither
-// user nor domain is disabled (AU8). The answer is cached until the directory changes.
-// A new password ends no session. With AcceptAny everybody may.
-func (d *Directory) MayStay(ctx context.Context, user string, account uint64) (bool, error) {
-	if d.opts.AcceptAny != nil {
-		return true, nil
-	}
-	l, err := d.login(ctx, user)
-	if err != nil {
-		return false, postino.E(postino.Transient, "look for", postino.Printable(user), err)
-	}
-	return l.user != nil && !l.denied && (account == 0 || l.user.ID == account), nil
 }
 
 // findLogin brings a user name into its one form (AU5) and reads the user.

@@ -38,6 +38,7 @@
 //   - The passwords of routes are in no list, log or reply.
 //   - Unknown user, disabled user and wrong password are one answer, in text
 //     and in time; every name has a SCRAM salt, the same for ever.
+//   - A login goes on only as long as what it stands on: user, domain, password.
 //   - Nobody acts for another, and is told no more about one who exists.
 //   - The keys of SCRAM are of the password that the hash is of. What CRAM-MD5 and
 //     DIGEST-MD5 need is kept only while they are offered.

@@ -146,10 +146,18 @@ func (t *attempt) prove(ctx context.Context, c sasl.Claim, a *sasl.Attempt, prov
 		return t.end(ctx, false, false, nil)
 	}
 	if a.Secret != nil {
+		if t.login.user != nil {
+			t.by, t.id = byPassword, t.login.user.Revision
+		}
 		return t.end(ctx, hmac.Equal(a.Secret, t.d.elder(t.login, c)), false, nil)
 	}
 	keys := t.login.keys(c.Hash, t.c.Service)
 	i := slices.IndexFunc(keys, func(k appliedKey) bool { return hmac.Equal(k.Stored, a.Keys[proved].Stored) })
+	if i >= 0 {
+		if t.by, t.id = byPassword, t.login.user.Revision; keys[i].app != 0 {
+			t.by, t.id = byApp, keys[i].app
+		}
+	}
 	if i >= 0 && keys[i].app != 0 && !t.login.denied {
 		t.d.touch(ctx, appKey{t.login.user.ID, keys[i].app}, time.Now())
 	}

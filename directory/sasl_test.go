@@ -369,6 +369,63 @@ func TestChangesDuringExchange(t *testing.T) { // AU8
 	}
 }
 
+// TestPass: a login ends with what it stands on, by whatever mechanism (AU8).
+func TestPass(t *testing.T) {
+	ctx, ana := t.Context(), addr("ana@example.org")
+	stays := func(d *Directory, p Pass) bool {
+		t.Helper()
+		may, err := d.Stays(ctx, p)
+		ok(t, err)
+		return may
+	}
+	for _, m := range []string{"PLAIN", "LOGIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "CRAM-MD5", "DIGEST-MD5"} {
+		d, good := mechanismWorld(t, quick)
+		u, err := over(d, m, good(m))
+		ok(t, err)
+		_, err = d.UpdateUser(ctx, ana, func(u *User) { u.Name = "Ana" })
+		ok(t, err)
+		_, _, err = d.AddAppPassword(ctx, ana, "phone", ServiceIMAP)
+		ok(t, err)
+		if !stays(d, u.Pass) {
+			t.Error(m, "ended by something else")
+		}
+		ok(t, d.SetPassword(ctx, ana, "battery staple"))
+		if stays(d, u.Pass) {
+			t.Error(m, "outlived the password")
+		}
+	}
+	d, _ := mechanismWorld(t, quick)
+	secret, app, err := d.AddAppPassword(ctx, ana, "phone", AllServices)
+	ok(t, err)
+	u, err := logIn(d, "ana@example.org", secret)
+	ok(t, err)
+	ok(t, d.SetPassword(ctx, ana, "battery staple"))
+	if !stays(d, u.Pass) {
+		t.Error("an app password ended with the user's own")
+	}
+	_, err = d.UpdateUser(ctx, ana, func(u *User) { u.Disabled = true })
+	ok(t, err)
+	if stays(d, u.Pass) {
+		t.Error("a disabled user stays")
+	}
+	_, err = d.UpdateUser(ctx, ana, func(u *User) { u.Disabled = false })
+	ok(t, err)
+	if !stays(d, u.Pass) || !stays(d, Vouched(u).Pass) {
+		t.Error("enabled again, but may not stay")
+	}
+	ok(t, d.RemoveAppPassword(ctx, ana, app.ID))
+	if stays(d, u.Pass) {
+		t.Error("outlived the app password")
+	}
+	if stays(d, Pass{}) {
+		t.Error("the zero pass holds")
+	}
+	ok(t, d.RemoveUser(ctx, ana))
+	if stays(d, Vouched(u).Pass) {
+		t.Error("a removed user stays")
+	}
+}
+
 func TestSCRAMOfAppPasswords(t *testing.T) { // AU1
 	d, good := mechanismWorld(t, quick)
 	ctx := t.Context()

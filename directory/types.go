@@ -99,6 +99,8 @@ type User struct {
 	Created time.Time
 	// Sends bound what the user submits; zero fields stand for Options.Sends.
 	Sends SendLimits `json:",omitzero"`
+	// Pass is what a login stands on, in users that Authenticate and SASL return.
+	Pass Pass `json:"-"`
 }
 
 // SendLimits bound the recipients that one user sends to in any 60 minutes and

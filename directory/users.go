@@ -20,6 +20,8 @@ type record struct {
 	User
 	// Hash is the password in PHC form; empty: none.
 	Hash string `json:",omitempty"`
+	// Revision counts how often the password was set anew.
+	Revision uint64 `json:",omitempty"`
 	// Secrets are what other mechanisms know the same password by.
 	Secrets secrets       `json:",omitzero"`
 	Apps    []appPassword `json:",omitempty"`
@@ -145,7 +147,8 @@ func (d *Directory) UpdateUser(ctx context.Context, addr postino.Address, change
 	return after, err
 }
 
-// SetPassword replaces a user's password and leaves the app passwords. Invalid:
+// SetPassword replaces a user's password, which ends the logins that stand on the
+// old one, and leaves the app passwords. Invalid:
 // it is shorter than MinPassword characters or not text.
 func (d *Directory) SetPassword(ctx context.Context, addr postino.Address, password string) error {
 	const op = "set password"
@@ -164,6 +167,7 @@ func (d *Directory) SetPassword(ctx context.Context, addr postino.Address, passw
 	// A password that got about is changed on a full disk too.
 	return d.onUser(kv.Deleting(ctx), op, addr, func(_ kv.Tx, u *record) error {
 		u.Hash, u.Secrets = hash, kept
+		u.Revision++
 		return nil
 	})
 }

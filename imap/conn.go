@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -34,11 +33,9 @@ type conn struct {
 	parking
 	srv    *Server
 	lim    *Limits
-	raw    net.Conn // the socket, for interrupt and cut from other goroutines
+	raw    net.Conn // the socket, for Interrupt and Cut from other goroutines
 	nc     net.Conn // what is read and written: raw, or TLS upon it
 	info   ConnInfo
-	addr   netip.Prefix
-	user   string // counted in the server's perUser
 	sess   Session
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -80,7 +77,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, lim: &s.lim, raw: nc, nc: nc, state: notAuthenticated, addr: addressKey(nc.RemoteAddr())}
+	c := &conn{srv: s, lim: &s.lim, raw: nc, nc: nc, state: notAuthenticated}
 	c.info = ConnInfo{ID: s.nextID.Add(1), Remote: nc.RemoteAddr(), Local: nc.LocalAddr(), Secure: c.secure.Load, TLS: c.tlsState, MessageLimit: s.lim.MessageLimit}
 	_, isTLS := nc.(*tls.Conn)
 	c.secure.Store(isTLS)
@@ -115,16 +112,22 @@ var (
 	errReplied  = errors.New("replied") // the command sent its tagged reply or sends it later
 )
 
-// interrupt makes a waiting connection look at what changed. It may be called
+// Interrupt makes a waiting connection look at what changed. It may be called
 // from any goroutine.
-func (c *conn) interrupt() {
+func (c *conn) Interrupt() {
 	if !c.srv.parker.resume(c, byNotice) {
 		c.raw.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
-// cut ends the connection from another goroutine.
-func (c *conn) cut() {
+// expel ends the connection with a word when its running command is done.
+func (c *conn) expel() {
+	c.expelled.Store(true)
+	c.Interrupt()
+}
+
+// Cut ends the connection from another goroutine.
+func (c *conn) Cut() {
 	c.cancel()
 	c.raw.Close()
 	c.srv.parker.resume(c, byInput)
@@ -133,13 +136,13 @@ func (c *conn) cut() {
 // wake is the notice of Session.Watch.
 func (c *conn) wake() {
 	if !c.changed.Swap(true) {
-		c.interrupt()
+		c.Interrupt()
 	}
 }
 
 // mustRun tells whether there is something to do without input.
 func (c *conn) mustRun() bool {
-	return c.srv.closing.Load() || c.expelled.Load() || (c.idling.Load() || c.listening.Load()) && c.changed.Load()
+	return c.srv.conns.Closing() || c.expelled.Load() || (c.idling.Load() || c.listening.Load()) && c.changed.Load()
 }
 
 // Read is the one place that reads from the client. It waits until input comes,
@@ -165,7 +168,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		err = c.nc.SetReadDeadline(wait)
 		switch {
 		case err != nil:
-		case c.srv.closing.Load():
+		case c.srv.conns.Closing():
 			err = errShutdown
 		case c.expelled.Load():
 			err = errExpelled
@@ -283,7 +286,7 @@ func (c *conn) leave() {
 		c.srv.observe.disconnected(c, c.readErr)
 	}
 	c.nc.Close()
-	c.srv.leave(c)
+	c.srv.conns.Leave(c)
 }
 
 func (c *conn) greet() {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func serve(t testing.TB, s *Server) func() *client {
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error("shutdown:", err)
 		}
-		if err := <-done; err != ErrServerClosed {
+		if err := <-done; err != nil {
 			t.Error("Serve:", err)
 		}
 	})
@@ -615,5 +616,18 @@ func TestDialogues(t *testing.T) {
 			c := login(t, connect)
 			c.play(d.script)
 		})
+	}
+}
+
+// open is how many connections there are.
+func (s *Server) open() int {
+	n, _ := s.conns.Len()
+	return n
+}
+
+// waitOpen waits until only n are left.
+func (s *Server) waitOpen(n int) {
+	for s.open() > n {
+		runtime.Gosched()
 	}
 }

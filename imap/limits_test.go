@@ -175,11 +175,7 @@ func TestIM5(t *testing.T) {
 	c := login(t, connect)
 	selectInbox(c)
 	c.send("a FETCH 1 BODY[]\r\n")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.conns) > 0 {
-		s.idle.Wait()
-	}
+	s.waitOpen(0)
 }
 
 // TestIM6: connections per address and sessions per user.
@@ -195,11 +191,7 @@ func TestIM6(t *testing.T) {
 		EOF`)
 	b.do("LOGOUT")
 	b.play("EOF")
-	s.mu.Lock()
-	for len(s.conns) > 1 {
-		s.idle.Wait()
-	}
-	s.mu.Unlock()
+	s.waitOpen(1)
 	login(t, connect)
 	connect().line()
 	connect().play(`

@@ -42,7 +42,7 @@ func (c *conn) login() error {
 
 // welcome ends a login. All that is wrong with credentials is answered alike (AU2).
 func (c *conn) welcome(how string, err error) error {
-	if err == nil && !c.srv.admitUser(c, c.sess.User()) {
+	if err == nil && !c.srv.conns.Login(c, c.sess.User(), c.sess.Stays, c.expel) {
 		// The session is bound to the account and cannot be unbound.
 		c.die("[LIMIT] Too many sessions of this user")
 		return c.readErr

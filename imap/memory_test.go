@@ -23,7 +23,8 @@ type memStore struct {
 	subs  map[string]bool
 	now   time.Time
 	valid uint32
-	quota int64 // largest message; 0 any
+	quota int64                                                // largest message; 0 any
+	stays func(ctx context.Context, user string) (bool, error) // nil: all do
 	memExtras
 }
 
@@ -144,8 +145,14 @@ func (s *memSession) Authenticate(_ context.Context, mech string) (Exchange, err
 	return s.auth().Start(mech)
 }
 func (s *memSession) Bind(_ context.Context, identity string) error { s.user = identity; return nil }
-func (s *memSession) User() string                                  { return s.user }
-func (s *memSession) Close() error                                  { s.Watch(nil); return nil }
+func (s *memSession) Stays(ctx context.Context) (bool, error) {
+	if s.store.stays == nil {
+		return true, nil
+	}
+	return s.store.stays(ctx, s.user)
+}
+func (s *memSession) User() string { return s.user }
+func (s *memSession) Close() error { s.Watch(nil); return nil }
 
 func (s *memSession) lock() func() {
 	s.store.mu.Lock()

@@ -93,11 +93,6 @@ func (o *observer) internalError(c *conn, command string, err error) {
 	o.log.Error("imap: command failed", "conn", c.info.ID, "user", quote(c.sess.User()), "command", command, "error", quote(err.Error()))
 }
 
-// expelled tells of sessions that ended because their user may not stay (AU8).
-func (o *observer) expelled(user string, sessions int) {
-	o.log.Info("imap: access withdrawn", "user", quote(user), "sessions", sessions)
-}
-
 // panicked logs a hash of the line and not the line, which may hold a password (G4, G6).
 func (o *observer) panicked(c *conn, value any) {
 	o.panics.Inc()

@@ -49,12 +49,6 @@ func waitParked(t *testing.T, s *Server, n int) {
 	waitFor(t, fmt.Sprintf("%d sessions parked", n), func() bool { return s.parker.parked() == n })
 }
 
-func (s *Server) open() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.conns)
-}
-
 // idleIn makes c begin IDLE.
 func idleIn(c *client) {
 	c.t.Helper()
@@ -266,8 +260,8 @@ func TestParkClosed(t *testing.T) {
 		}
 		waitFor(t, "connections end", func() bool { return s.open() == 0 })
 	}
-	if len(s.perUser) != 0 || len(s.perAddr) != 0 {
-		t.Error("counters are left:", s.perUser, s.perAddr)
+	if _, users := s.conns.Len(); users != 0 {
+		t.Error("users are left:", users)
 	}
 }
 

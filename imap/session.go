@@ -38,6 +38,10 @@ type Session interface {
 	// User returns the canonical name of who is logged in, empty before that. It
 	// is the key for the limit of sessions per user and stands in logs.
 	User() string
+	// Stays tells whether who is logged in may go on. The engine asks each
+	// Limits.StayTime, from another goroutine and while other methods run, and ends the
+	// session of who may not (AU8); an error changes nothing.
+	Stays(ctx context.Context) (bool, error)
 
 	// Authenticated or selected.
 

@@ -9,24 +9,24 @@ import (
 	"time"
 )
 
-// TestMayStay: who may not stay is told so in whatever state (AU8); others are not.
-func TestMayStay(t *testing.T) {
+// TestStays: who may not stay is told so in whatever state (AU8); others are not.
+func TestStays(t *testing.T) {
 	store := newMemStore()
 	var asked atomic.Int32
 	var withdrawn, broken atomic.Bool
 	broken.Store(true)
+	store.stays = func(_ context.Context, user string) (bool, error) {
+		asked.Add(1)
+		if user != "ann@example.org" {
+			t.Error("asked for", user)
+		}
+		if broken.Load() {
+			return false, errors.New("no answer")
+		}
+		return !withdrawn.Load(), nil
+	}
 	s, connect := start(t, store, func(o *Options) {
 		o.Limits.StayTime = time.Millisecond
-		o.MayStay = func(_ context.Context, user string) (bool, error) {
-			asked.Add(1)
-			if user != "ann@example.org" {
-				t.Error("asked for", user)
-			}
-			if broken.Load() {
-				return false, errors.New("no answer")
-			}
-			return !withdrawn.Load(), nil
-		}
 	})
 	quiet, idle, other := login(t, connect), login(t, connect), connect()
 	other.line()
@@ -64,9 +64,8 @@ func TestMayStay(t *testing.T) {
 		S: * BYE [CONTACTADMIN] Accesso revocato
 		EOF`)
 	left := func() int {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return len(s.perUser)
+		_, users := s.conns.Len()
+		return users
 	}
 	for until := time.Now().Add(5 * time.Second); left() > 0; runtime.Gosched() { // the connection ends before the count
 		if time.Now().After(until) {

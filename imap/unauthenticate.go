@@ -14,7 +14,7 @@ func (c *conn) unauthenticate() error {
 	}
 	c.sess.Watch(nil)
 	c.sess.Close()
-	c.srv.leaveUser(c)
+	c.srv.conns.Logout(c)
 	c.sess, c.state, c.mailbox, c.readOnly, c.saved = sess, notAuthenticated, "", false, nil
 	c.loginUntil, c.bad = time.Now().Add(c.lim.LoginTime), 0
 	c.out.buf = append(c.out.buf, c.tag...)

@@ -70,9 +70,9 @@ func TestSelectedGone(t *testing.T) {
 	ann.ok("SELECT INBOX")
 }
 
-// TestDisabled: sessions of a user who is disabled, removed, or whose domain is
-// disabled end by themselves; a new password ends none (AU8).
-func TestDisabled(t *testing.T) {
+// TestWithdrawn: sessions of a user who is disabled, removed, whose domain is
+// disabled or whose password was changed end by themselves (AU8).
+func TestWithdrawn(t *testing.T) {
 	ctx := context.Background()
 	limits := imap.Limits{StayTime: time.Millisecond}
 	for name, withdraw := range map[string]func(w *world) error{
@@ -80,15 +80,15 @@ func TestDisabled(t *testing.T) {
 			_, err := w.desk.opts.Directory.UpdateUser(ctx, w.address("ann"), func(u *directory.User) { u.Disabled = true })
 			return err
 		},
+		"a new password": func(w *world) error {
+			return w.desk.opts.Directory.SetPassword(ctx, w.address("ann"), "another-word")
+		},
 		"removed": func(w *world) error { return w.desk.opts.Directory.RemoveUser(ctx, w.address("ann")) },
 	} {
 		w := newWorld(t, limits, "ann", "bob")
 		a, b := w.login("ann"), w.login("bob")
 		a.ok("SELECT INBOX")
 		b.ok("SELECT INBOX")
-		if err := w.desk.opts.Directory.SetPassword(ctx, w.address("ann"), "another-word"); err != nil {
-			t.Fatal(err)
-		}
 		if err := withdraw(w); err != nil {
 			t.Fatal(name, err)
 		}

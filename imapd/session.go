@@ -37,16 +37,12 @@ func (d *Desk) NewSession(_ context.Context, c *imap.ConnInfo) (imap.Session, er
 	return &session{desk: d, conn: c}, nil
 }
 
-// MayStay tells whether who is logged in as a user may go on; it fits imap.Options.
-func (d *Desk) MayStay(ctx context.Context, user string) (bool, error) {
-	return d.opts.Directory.MayStay(ctx, user, 0)
-}
-
 // session is one connection's state; see imap.Session for who calls what when.
 type session struct {
 	desk     *Desk
 	conn     *imap.ConnInfo
 	user     string           // canonical address, empty until logged in
+	pass     directory.Pass   // what the login stands on
 	proved   *directory.User  // by the SASL exchange under way
 	acct     *mailbox.Account // the user's own; nil until logged in
 	viewer   mailbox.Viewer   // who looks at the accounts of others
@@ -117,13 +113,18 @@ func (s *session) open(ctx context.Context, u directory.User) error {
 	viewer := mailbox.Viewer{Account: mailbox.AccountID(u.ID), Domain: u.Address.Domain}
 	acct, err := s.desk.opts.Mailboxes.AccountFor(ctx, viewer.Account, viewer)
 	if err == nil {
-		s.user, s.acct, s.viewer = u.Address.String(), acct, viewer
+		s.user, s.pass, s.acct, s.viewer = u.Address.String(), u.Pass, acct, viewer
 	}
 	return err
 }
 
 // User returns the canonical address of who is logged in.
 func (s *session) User() string { return s.user }
+
+// Stays tells whether the login may go on.
+func (s *session) Stays(ctx context.Context) (bool, error) {
+	return s.desk.opts.Directory.Stays(ctx, s.pass)
+}
 
 // Close gives everything back.
 func (s *session) Close() error {

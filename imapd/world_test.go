@@ -59,7 +59,7 @@ func newWorld(t testing.TB, limits imap.Limits, users ...string) *world {
 	})
 	t.Cleanup(dir.Close)
 	w := &world{TB: t, desk: New(Options{Directory: dir, Mailboxes: boxes, Blobs: blobs})}
-	w.srv = imap.NewServer(imap.Options{NewSession: w.desk.NewSession, MayStay: w.desk.MayStay, AllowClear: true, Limits: limits})
+	w.srv = imap.NewServer(imap.Options{NewSession: w.desk.NewSession, AllowClear: true, Limits: limits})
 	if err := dir.AddDomain(context.Background(), directory.Domain{Name: "b.example"}); err != nil {
 		t.Fatal(err)
 	}

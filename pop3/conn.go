@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -22,7 +21,6 @@ type conn struct {
 	raw    net.Conn // the socket, for interrupt and cut from other goroutines
 	nc     net.Conn // what is read and written: raw, or TLS upon it
 	info   ConnInfo
-	addr   netip.Prefix
 	sess   Session
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -43,7 +41,6 @@ type conn struct {
 	// After login.
 	drop      Maildrop
 	user      string
-	counted   bool        // in the server's perUser
 	expelled  atomic.Bool // the user may not stay
 	deleted   bitset
 	retrieved bitset
@@ -57,7 +54,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, lim: &s.lim, raw: nc, nc: nc, state: authorization, addr: addressKey(nc.RemoteAddr())}
+	c := &conn{srv: s, lim: &s.lim, raw: nc, nc: nc, state: authorization}
 	c.info = ConnInfo{ID: s.nextID.Add(1), Remote: nc.RemoteAddr(), Local: nc.LocalAddr(), Secure: c.secure.Load, TLS: c.tlsState}
 	_, isTLS := nc.(*tls.Conn)
 	c.secure.Store(isTLS)
@@ -85,12 +82,18 @@ var (
 	errInput    = errors.New("not this protocol")
 )
 
-// interrupt makes a waiting connection see that the server closes. It may be called
+// Interrupt makes a waiting connection see that the server closes. It may be called
 // from any goroutine.
-func (c *conn) interrupt() { c.raw.SetReadDeadline(time.Unix(1, 0)) }
+func (c *conn) Interrupt() { c.raw.SetReadDeadline(time.Unix(1, 0)) }
 
-// cut ends the connection from another goroutine.
-func (c *conn) cut() {
+// expel ends the connection when its running command is done.
+func (c *conn) expel() {
+	c.expelled.Store(true)
+	c.Interrupt()
+}
+
+// Cut ends the connection from another goroutine.
+func (c *conn) Cut() {
 	c.cancel()
 	c.raw.Close()
 }
@@ -123,7 +126,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	for {
 		err := c.nc.SetReadDeadline(wait)
-		if err == nil && c.srv.closing.Load() {
+		if err == nil && c.srv.conns.Closing() {
 			err = errShutdown
 		}
 		if err == nil && c.expelled.Load() {
@@ -195,7 +198,7 @@ func (c *conn) leave() {
 		c.srv.observe.disconnected(c, c.readErr)
 	}
 	c.nc.Close()
-	c.srv.leave(c)
+	c.srv.conns.Leave(c)
 }
 
 // step reads and runs one command.

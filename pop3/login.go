@@ -91,7 +91,11 @@ func (c *conn) apop(args []byte) error {
 
 // welcome ends a login. All that is wrong with credentials is answered alike (AU2).
 func (c *conn) welcome(how string, drop Maildrop, err error) error {
-	if err == nil && !c.srv.admitUser(c, drop.User()) {
+	switch {
+	case err != nil:
+	case c.srv.conns.Login(c, drop.User(), drop.Stays, c.expel):
+		c.user = drop.User()
+	default:
 		drop.Close()
 		err = errUserLimit
 	}

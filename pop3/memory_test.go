@@ -30,7 +30,8 @@ type memStore struct {
 	broken   int   // message whose reading fails in the middle, from 1
 	rested   int
 	opened   int
-	share    bool // more than one session at a time
+	share    bool                                                 // more than one session at a time
+	stays    func(ctx context.Context, user string) (bool, error) // nil: all do
 }
 
 type memMsg struct {
@@ -118,6 +119,12 @@ func (s *memStore) open(user string) (Maildrop, error) {
 	return &memDrop{s, user, slices.Clone(s.msgs)}, nil
 }
 
+func (d *memDrop) Stays(ctx context.Context) (bool, error) {
+	if d.store.stays == nil {
+		return true, nil
+	}
+	return d.store.stays(ctx, d.user)
+}
 func (d *memDrop) User() string                       { return d.user }
 func (d *memDrop) Language() string                   { return d.store.language }
 func (d *memDrop) Len() int                           { return len(d.msgs) }

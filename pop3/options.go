@@ -13,10 +13,6 @@ import (
 type Options struct {
 	// NewSession begins the session of a connection. Its error ends the connection.
 	NewSession func(ctx context.Context, c *ConnInfo) (Session, error)
-	// MayStay tells whether who is logged in as a user may go on. The server asks for every
-	// user with open sessions each Limits.StayTime, and ends those of users who may not
-	// (AU8); an error changes nothing. nil: they may.
-	MayStay func(ctx context.Context, user string) (bool, error)
 	// TLS is used for STLS, which is offered when it is set (TL1). When it names no
 	// protocols, "pop3" is the only one accepted in ALPN (TL2).
 	TLS *tls.Config

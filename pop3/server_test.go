@@ -46,7 +46,7 @@ func start(t testing.TB, store *memStore, change func(*Options)) (*Server, func(
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error("shutdown:", err)
 		}
-		if err := <-done; err != ErrServerClosed {
+		if err := <-done; err != nil {
 			t.Error("Serve:", err)
 		}
 	})

@@ -48,6 +48,10 @@ type Session interface {
 type Maildrop interface {
 	// User is the canonical address of who is logged in.
 	User() string
+	// Stays tells whether who is logged in may go on. The engine asks each
+	// Limits.StayTime, from another goroutine and while other methods run, and ends the
+	// session of who may not (AU8); an error changes nothing.
+	Stays(ctx context.Context) (bool, error)
 	// Language is the tag of the language that the user prefers, or empty.
 	Language() string
 	// Len is the number of messages; it does not change.

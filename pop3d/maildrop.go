@@ -72,6 +72,11 @@ func (m *maildrop) open(ctx context.Context, id mailbox.AccountID) (err error) {
 // User is the canonical address of who is logged in.
 func (m *maildrop) User() string { return m.user.Address.String() }
 
+// Stays implements pop3.Maildrop.
+func (m *maildrop) Stays(ctx context.Context) (bool, error) {
+	return m.desk.opts.Directory.Stays(ctx, m.user.Pass)
+}
+
 // Language is what the directory knows of the user.
 func (m *maildrop) Language() string { return m.user.Language }
 

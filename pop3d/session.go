@@ -89,11 +89,6 @@ func (d *Desk) NewSession(_ context.Context, c *pop3.ConnInfo) (pop3.Session, er
 	return &session{desk: d, conn: c}, nil
 }
 
-// MayStay tells whether who is logged in as a user may go on; it fits pop3.Options.
-func (d *Desk) MayStay(ctx context.Context, user string) (bool, error) {
-	return d.opts.Directory.MayStay(ctx, user, 0)
-}
-
 // session is a connection before login.
 type session struct {
 	desk   *Desk

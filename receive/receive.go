@@ -106,7 +106,10 @@ func (b *Backend) NewSession(ctx context.Context, c *smtp.Conn) (smtp.Session, e
 	if name := c.Identity(); name != "" { // a listed peer vouches for the user (XCLIENT LOGIN)
 		a, err := postino.ParseAddress(name)
 		if err == nil {
-			s.user, err = b.opts.Directory.User(ctx, a)
+			var u directory.User
+			if u, err = b.opts.Directory.User(ctx, a); err == nil {
+				s.user = directory.Vouched(u)
+			}
 		}
 		if err != nil && !postino.Is(err, postino.NotFound) && !postino.Is(err, postino.Invalid) {
 			return nil, err

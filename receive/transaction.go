@@ -49,7 +49,7 @@ func (t *transaction) mayBegin(ctx context.Context, from postino.Address) error 
 		return &smtp.Reply{Code: 530, Enhanced: "5.7.0", Text: "Authentication required"} // RFC 6409 §4.3
 	}
 	if user != 0 { // AU8: a session may be older than what was withdrawn
-		may, err := o.Directory.MayStay(ctx, t.s.user.Address.String(), user)
+		may, err := o.Directory.Stays(ctx, t.s.user.Pass)
 		if err != nil {
 			return err
 		}

@@ -124,7 +124,7 @@ func (c *Conn) dialogue() {
 	}
 	c.greet()
 	for c.state == talking {
-		if c.srv.draining.Load() && !c.tx.open() {
+		if c.srv.conns.Closing() && !c.tx.open() {
 			c.fail(errDraining)
 			return
 		}
@@ -268,7 +268,7 @@ func (c *Conn) await(timeout time.Duration, command bool) error {
 			return err
 		}
 		// Asked after the deadline was set: a Shutdown that comes later sets its own.
-		if command && c.srv.draining.Load() && !c.tx.open() {
+		if command && c.srv.conns.Closing() && !c.tx.open() {
 			return errDraining
 		}
 		err := c.read()
