@@ -119,7 +119,7 @@ func testArrows(dir string) []string {
 		return nil
 	case dir == "app":
 		return []string{"test/memnet"}
-	case slices.Contains(engines, dir), slices.Contains(knowHow, dir), dir == "dns":
+	case slices.Contains(engines, dir), slices.Contains(knowHow, dir), dir == "dns", dir == "fetch":
 		return []string{"dns/dnstest", "test/memnet"}
 	case slices.Contains(work, dir), slices.Contains(desks, dir), dir == "submit", dir == "story", dir == "blob", strings.HasPrefix(dir, "kv"):
 		return []string{"kv", "kv/lsm", "kv/kvtest", "blob", "vfs", "dns/dnstest", "test/memnet"}

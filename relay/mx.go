@@ -11,6 +11,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/fetch"
 )
 
 // Bounds of one attempt (SC7).
@@ -162,13 +163,23 @@ func (r *Relay) sift(t *target, addrs []netip.Addr, private bool) {
 		switch why := r.guard(a, private); why {
 		case "":
 			t.addrs = append(t.addrs, a.Unmap())
-		case isSelf:
+		case fetch.IsSelf:
 			t.self = true
 			fallthrough
 		default:
 			t.skipped = append(t.skipped, a.String()+" ("+why+")")
 		}
 	}
+}
+
+// guard says why an address may not be connected to, empty when it may (SC7).
+// private is what an explicit route says.
+func (r *Relay) guard(a netip.Addr, private bool) string {
+	g := fetch.Guard{Allow: r.opts.AllowPrivate, Own: r.opts.OwnAddrs}
+	if private {
+		g.Allow = func(netip.Addr) bool { return true }
+	}
+	return g.Refuse(a)
 }
 
 // literal reads an address literal as postino.Address has it (RFC 5321 §4.1.3).
