@@ -5,7 +5,7 @@
 //  1. What a mailbox keeps about a message was made at acceptance and comes
 //     along in memory; after a restart it is made again from the stored body.
 //  2. In one commit each message is put into the INBOX of each of its
-//     recipients, the recipients are taken off the queue, and the story is told:
+//     recipients, or into the mailbox for junk when acceptance wanted that, the recipients are taken off the queue, and the story is told:
 //     exactly once (QU3). All share one stored body; what differs, the
 //     Return-Path and Delivered-To fields, is kept beside it.
 //  3. A mailbox that is over its quota defers its recipient. One that is gone is

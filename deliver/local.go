@@ -166,12 +166,12 @@ func deliver(box *mailbox.Batch, j *job) (queue.Outcome, error) {
 	var buf [640]byte
 	got, err := box.Deliver(j.account(), mailbox.Delivery{
 		Message: j.msg, Prefix: appendPrefix(buf[:0], j.it, rcpt), Date: j.it.Received,
-		Held: true, // by the item, whose fence this transaction has read
+		Junk: j.it.Junk, Held: true, // by the item, whose fence this transaction has read
 	})
 	j.gone = postino.Is(err, postino.NotFound)
 	switch {
 	case err == nil:
-		return queue.Outcome{Rcpt: j.rcpt, Result: queue.Delivered, Where: inbox(rcpt), UID: uint32(got.UID)}, nil
+		return queue.Outcome{Rcpt: j.rcpt, Result: queue.Delivered, Where: where(rcpt, got.Name), UID: uint32(got.UID)}, nil
 	case j.gone:
 		return queue.Outcome{Rcpt: j.rcpt}, nil
 	case postino.Is(err, postino.Full) && !errors.Is(err, postino.ErrQuota):
@@ -184,8 +184,8 @@ func deliver(box *mailbox.Batch, j *job) (queue.Outcome, error) {
 	return queue.Outcome{}, err
 }
 
-// inbox names a mailbox in the story.
-func inbox(r *queue.Rcpt) string { return r.User.String() + " INBOX" }
+// where names a mailbox in the story.
+func where(r *queue.Rcpt, mailbox string) string { return r.User.String() + " " + mailbox }
 
 // finish records the outcomes item by item.
 func finish(tx kv.Tx, b *queue.Batch, jobs []job, outcomes []queue.Outcome) error {

@@ -14,6 +14,9 @@ type Delivery struct {
 	Message *Message
 	// Mailbox is where it goes; 0, and one that was deleted meanwhile, mean INBOX.
 	Mailbox MailboxID
+	// Junk puts it into the mailbox for junk instead, whatever Mailbox says; one
+	// is made and subscribed when there is none.
+	Junk bool
 	// Prefix are whole header lines, each ended by CRLF, that stand before the
 	// octets of the blob: Return-Path, Delivered-To and the like. Thus one stored
 	// body serves many recipients.
@@ -29,6 +32,7 @@ type Delivery struct {
 // Delivered tells where a message went.
 type Delivered struct {
 	Mailbox     MailboxID
+	Name        string // of the mailbox
 	UIDValidity uint32
 	UID         UID
 	Email       EmailID
@@ -79,18 +83,48 @@ func (b *Batch) Deliver(id AccountID, d Delivery) (Delivered, error) {
 		w.put = b.put
 		b.writers[id] = w
 	}
-	box := d.Mailbox
-	if box == 0 {
-		box = inbox
-	}
-	m, err := w.row(box)
-	if postino.Is(err, postino.NotFound) {
-		m, err = w.row(inbox)
-	}
+	m, err := w.target(&d)
 	if err != nil {
 		return Delivered{}, err
 	}
 	return w.deliver(m, &d)
+}
+
+// target is the mailbox that a delivery goes to.
+func (w *writer) target(d *Delivery) (*boxRow, error) {
+	if d.Junk {
+		return w.junk()
+	}
+	m, err := w.row(max(inbox, d.Mailbox))
+	if postino.Is(err, postino.NotFound) {
+		m, err = w.row(inbox)
+	}
+	return m, err
+}
+
+// junk finds the mailbox for junk: the one with that use (RFC 6154 §2), or else
+// the one that has the name. When there is none it is made, beyond what the quota
+// says of mailboxes: what is kept out of INBOX must not go there for want of it.
+func (w *writer) junk() (*boxRow, error) {
+	for _, m := range w.rows { // which this transaction may have made
+		if m != nil && m.use&UseJunk != 0 {
+			return m, nil
+		}
+	}
+	for _, name := range [...]string{UseJunk.String(), junkName} {
+		box, err := w.s.Lookup(w.tx, w.id, name)
+		if err == nil {
+			return w.row(box)
+		}
+		if !postino.Is(err, postino.NotFound) {
+			return nil, err
+		}
+	}
+	m, err := w.createBox(junkName, UseJunk)
+	if err != nil {
+		return nil, err
+	}
+	return m, w.subscribe(junkName)
 }
 
 // Flush writes what Deliver has gathered; it is called before the closure of
@@ -163,7 +197,7 @@ func (w *writer) deliver(m *boxRow, d *Delivery) (Delivered, error) {
 		date = w.now
 	}
 	r := w.add(m, Row{Email: email, Thread: thread, Flags: mask, Date: date.Unix(), Size: size})
-	return Delivered{m.id, m.status.UIDValidity, r.UID, email, thread, r.ModSeq}, nil
+	return Delivered{m.id, m.name, m.status.UIDValidity, r.UID, email, thread, r.ModSeq}, nil
 }
 
 // validPrefix tells whether p is nothing or whole header lines.

@@ -171,8 +171,11 @@ var firstBoxes = [...]struct {
 	use  SpecialUse
 }{
 	{"INBOX", UseNone}, {"Archive", UseArchive}, {"Drafts", UseDrafts},
-	{"Junk", UseJunk}, {"Sent", UseSent}, {"Trash", UseTrash},
+	{junkName, UseJunk}, {"Sent", UseSent}, {"Trash", UseTrash},
 }
+
+// junkName is the name of the mailbox for junk, until its owner renames it.
+const junkName = "Junk"
 
 // inbox is the number of INBOX in every account.
 const inbox MailboxID = 1

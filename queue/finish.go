@@ -175,7 +175,7 @@ func (it *Item) stage() *staged {
 func (it *Item) copy() *Item {
 	n := &Item{ID: it.ID, Message: it.Message, Transport: it.Transport, Dest: it.Dest, User: it.User, From: it.From,
 		SMTPUTF8: it.SMTPUTF8, Body: it.Body, EnvID: it.EnvID, Ret: it.Ret, Terms: it.Terms, Blob: it.Blob, Size: it.Size,
-		Received: it.Received, Prefix: it.Prefix, Lease: it.Lease}
+		Received: it.Received, Prefix: it.Prefix, Junk: it.Junk, Lease: it.Lease}
 	n.take(it)
 	n.Rcpts = append([]Rcpt(nil), it.Rcpts...)
 	n.tried = make([]bool, len(it.Rcpts))

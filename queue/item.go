@@ -68,6 +68,8 @@ type Item struct {
 	Received time.Time      // when the message was accepted
 	// Prefix is whole header lines with CRLF that stand before the blob.
 	Prefix []byte
+	// Junk puts it into the mailbox for junk of local recipients, instead of INBOX.
+	Junk bool
 	// Rcpts is at least one recipient; their state changes by Finish.
 	Rcpts []Rcpt
 

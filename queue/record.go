@@ -10,9 +10,10 @@ import (
 
 // The stored item: version, state, fence at a fixed place, then the fields in
 // the order below. Strings are a uvarint length and octets, times are
-// milliseconds since 1970. Version 1 had no site, terms and reports.
+// milliseconds since 1970. Version 1 had no site, terms and reports, version 2 no
+// junk.
 const (
-	version    = 2
+	version    = 3
 	fenceStart = 2
 	fenceEnd   = fenceStart + 8
 )
@@ -44,6 +45,7 @@ const (
 	termTrace
 	termMore  // HoldUntil, DeliverBy and Priority follow
 	termTries // ReportTries and ReportAt follow
+	termJunk  // Item.Junk; since version 3
 )
 
 // appendRecord appends the stored form of the item.
@@ -93,7 +95,7 @@ func (it *Item) appendTerms(b []byte) []byte {
 	more := !it.HoldUntil.IsZero() || !it.DeliverBy.IsZero() || it.Priority != 0
 	tries := it.ReportTries != 0 || !it.ReportAt.IsZero()
 	b = append(b, bit(it.RequireTLS, termRequireTLS)|bit(it.TLSOptional, termTLSOptional)|bit(it.DeliverByReturn, termReturn)|
-		bit(it.DeliverByTrace, termTrace)|bit(more, termMore)|bit(tries, termTries))
+		bit(it.DeliverByTrace, termTrace)|bit(more, termMore)|bit(tries, termTries)|bit(it.Junk, termJunk))
 	if more {
 		b = append(appendTime(appendTime(b, it.HoldUntil), it.DeliverBy), byte(it.Priority))
 	}
@@ -286,7 +288,7 @@ func (d *decoder) time() time.Time {
 func (d *decoder) terms(it *Item) {
 	bits := d.byte()
 	it.RequireTLS, it.TLSOptional = bits&termRequireTLS != 0, bits&termTLSOptional != 0
-	it.DeliverByReturn, it.DeliverByTrace = bits&termReturn != 0, bits&termTrace != 0
+	it.DeliverByReturn, it.DeliverByTrace, it.Junk = bits&termReturn != 0, bits&termTrace != 0, bits&termJunk != 0
 	if bits&termMore != 0 {
 		it.HoldUntil, it.DeliverBy, it.Priority = d.time(), d.time(), int8(d.byte())
 	}

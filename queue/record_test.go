@@ -36,6 +36,7 @@ func drawItem(t *rapid.T) *Item {
 	it.Dest, it.User, it.Next = rapid.String().Draw(t, "dest"), rapid.Uint64().Draw(t, "submitter"), when.Draw(t, "next")
 	it.Terms = postino.Terms{RequireTLS: rapid.Bool().Draw(t, "tls"), TLSOptional: rapid.Bool().Draw(t, "optional"), HoldUntil: when.Draw(t, "hold"),
 		DeliverBy: when.Draw(t, "by"), DeliverByReturn: rapid.Bool().Draw(t, "return"), DeliverByTrace: rapid.Bool().Draw(t, "trace"), Priority: rapid.Int8Range(-9, 9).Draw(t, "priority")}
+	it.Junk = rapid.Bool().Draw(t, "junk")
 	it.ReportTries, it.ReportAt = rapid.IntRange(0, 9).Draw(t, "tries"), when.Draw(t, "reportat")
 	if p := rapid.String().Draw(t, "prefix"); p != "" {
 		it.Prefix = []byte(p)
@@ -107,13 +108,18 @@ func TestStoredFormat(t *testing.T) {
 	r := &want.Rcpts[0]
 	r.Owed, r.Told, r.Remote, r.Last, r.Expired = OwedFailed, OwedDelayed|toldLate, "mx.b.example", time.UnixMilli(1500), true
 	r.ValidSince = time.UnixMilli(1600)
-	b := sample(t, "item-v2.hex")
+	got, err = decodeItem(9, sample(t, "item-v2.hex"))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("version 2: got %+v, %v", got, err)
+	}
+	want.Junk = true
+	b := sample(t, "item-v3.hex")
 	if stored := want.appendRecord(nil); !bytes.Equal(stored, b) {
 		t.Errorf("stored as\n%x, want\n%x", stored, b)
 	}
 	got, err = decodeItem(9, b)
 	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("version 2: got %+v, %v", got, err)
+		t.Errorf("version 3: got %+v, %v", got, err)
 	}
 	b[0] = version + 1
 	if _, err := decodeItem(9, b); !postino.Is(err, postino.Corrupt) || !strings.Contains(err.Error(), "newer") {
@@ -125,6 +131,7 @@ func FuzzDecodeItem(f *testing.F) {
 	b := sample(f, "item-v1.hex")
 	f.Add(b)
 	f.Add(sample(f, "item-v2.hex"))
+	f.Add(sample(f, "item-v3.hex"))
 	f.Add(b[:20])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		it, err := decodeItem(1, b)
