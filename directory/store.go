@@ -35,6 +35,7 @@ import (
 //	d w                        mark that every change of a route moves
 //	d e owner delegate         who may send as the owner
 //	d f delegate owner         the same, the other way round
+//	d v kind name              who is trusted with mail of others
 //	d s id                     what the user sent lately, outside the mark
 //	d k                        the secret that salts come from, outside the mark
 //
@@ -63,6 +64,7 @@ type Directory struct {
 	people   *cache[uint64, person]
 	rights   *cache[right, bool]
 	routes   routeCache
+	trust    *cache[struct{}, *TrustTable]
 	sends    *sends
 	hasher   *hasher
 	guard    *guard
@@ -94,6 +96,7 @@ func New(db kv.DB, opts Options) *Directory {
 		people:   newCache[uint64, person](cacheEntries),
 		rights:   newCache[right, bool](cacheEntries),
 		routes:   routeCache{current: newCache[struct{}, *routeTable](2)},
+		trust:    newCache[struct{}, *TrustTable](2),
 		sends:    newSends(db, cacheEntries),
 		hasher:   newHasher(opts.Argon2, opts.Hashes, opts.HashQueue),
 		guard:    newGuard(opts.Failures),
@@ -131,6 +134,7 @@ func (d *Directory) forget() {
 	d.people.clear()
 	d.rights.clear()
 	d.routes.current.clear()
+	d.trust.clear()
 }
 
 // view reads a state that holds every change that was acknowledged before.

@@ -323,15 +323,16 @@ func (p *resultParser) result() (r AuthResult, ok bool) {
 }
 
 // RemoveAuthResults appends the raw header without the Authentication-Results that
-// claim to be of one of the hosts ids (RFC 8601 §5, MA2), and tells how many it
-// left out. Those with a name or an id that cannot be read go too, for a reader
-// might see ours in them. Fields of ARC stay: what they claim is proven by
+// claim to be ours (RFC 8601 §5, MA2), and tells how many it left out. ours judges
+// an id, which is in lower-case A-labels when it is a domain. Fields with a name,
+// an id or a version that cannot be read go too, for a reader might see ours in
+// them. Fields of ARC stay: what they claim is proven by
 // their seals or not at all.
-func RemoveAuthResults(dst, rawHeader []byte, ids ...string) (out []byte, removed int) {
+func RemoveAuthResults(dst, rawHeader []byte, ours func(id string) bool) (out []byte, removed int) {
 	end := 0
 	for f := range message.Fields(rawHeader) {
 		end += len(f.Raw)
-		if claims(f.Raw, ids) {
+		if claims(f.Raw, ours) {
 			removed++
 			continue
 		}
@@ -349,10 +350,10 @@ const (
 
 // claims tells whether a raw field, or what a reader takes for one who ends lines
 // at any CR, is one of ours.
-func claims(raw []byte, ids []string) bool {
+func claims(raw []byte, ours func(string) bool) bool {
 	for line := raw; len(line) > 0; {
 		name, _, ok := bytes.Cut(line[:min(len(line), maxClaimName)], []byte{':'})
-		if ok && isAuthResults(name) && oneOf(line[len(name)+1:], ids) {
+		if ok && isAuthResults(name) && claimed(line[len(name)+1:], ours) {
 			return true
 		}
 		i := 1 + bytes.IndexByte(line, '\r')
@@ -382,20 +383,19 @@ func isAuthResults(name []byte) bool {
 	return n == len(want)
 }
 
-// oneOf tells whether the id at the start of a value is one of ids, or no id.
-func oneOf(v []byte, ids []string) bool {
+// claimed tells whether the id at the start of a value is ours, or none that can
+// be read.
+func claimed(v []byte, ours func(string) bool) bool {
 	cut := len(v) > maxClaimID
 	p := &resultParser{rest: v[:min(len(v), maxClaimID)]}
 	id := canonicalID(p.word(";"))
-	if p.bad || id == "" || cut && len(p.rest) == 0 {
+	if p.bad || id == "" || strings.Contains(id, "=?") || cut && len(p.rest) == 0 {
 		return true
 	}
-	for _, own := range ids {
-		if id == canonicalID(own) {
-			return true
-		}
+	if p.skip(); len(p.rest) > 0 && p.rest[0] != ';' && p.word(";") != "1" {
+		return true // RFC 8601 §5: a version that we do not know
 	}
-	return false
+	return ours(id)
 }
 
 // canonicalID makes ids comparable: an authserv-id has the syntax of a value but

@@ -141,7 +141,7 @@ func FuzzAuthResults(f *testing.F) {
 		if err != nil || len(again.Results) != len(a.Results) {
 			t.Fatalf("%q became %q: %v", v, field, err)
 		}
-		out, n := RemoveAuthResults(nil, field, a.ID)
+		out, n := RemoveAuthResults(nil, field, oneOf(canonicalID(a.ID)))
 		if plainText(a.ID) && (n != 1 || len(out) != 0) {
 			t.Fatalf("own field stays: %q", field)
 		}

@@ -22,13 +22,16 @@ type transaction struct {
 	accepted []postino.Address // forward-paths as the client gave them
 	events   []*story.Event    // what was refused on the way
 	received int               // octets of our Received field at the start of the body
+	content  content
+	forged   int             // fields that others wrote in our name
+	ctx      context.Context // ends with the connection
 	done     bool
 }
 
 // Mail implements smtp.Session.
 func (s *session) Mail(ctx context.Context, from postino.Address, opts smtp.MailOptions) (smtp.Transaction, error) {
 	o := &s.b.opts
-	t := &transaction{s: s, opts: opts, letter: o.Post.Begin(time.Now(), postino.Envelope{
+	t := &transaction{s: s, ctx: ctx, opts: opts, letter: o.Post.Begin(time.Now(), postino.Envelope{
 		From: from, SMTPUTF8: opts.SMTPUTF8, Body: opts.Body, EnvID: opts.EnvID, Ret: opts.Ret, Terms: opts.Terms,
 	})}
 	t.letter.User = s.user
@@ -134,25 +137,19 @@ func (t *transaction) Data(ctx context.Context) (smtp.Sink, error) {
 	var buf [1024]byte
 	trace := t.appendReceived(buf[:0], now)
 	t.received = len(trace)
-	if _, err := t.Write(trace); err != nil {
+	if _, err := t.letter.Write(trace); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// Write implements smtp.Sink.
-func (t *transaction) Write(p []byte) (int, error) {
-	n, err := t.letter.Write(p)
-	if err != nil {
-		err = t.reply(err)
-		t.refused("DATA", nil, err)
-	}
-	return n, err
-}
-
 // Commit implements smtp.Sink: nil makes the message durable (SS21).
 func (t *transaction) Commit(ctx context.Context) (smtp.Accepted, error) {
-	ix, err := t.letter.Finish(ctx)
+	var ix *message.Index
+	err := t.content.end(t.header)
+	if err == nil {
+		ix, err = t.letter.Finish(ctx)
+	}
 	if err == nil {
 		err = t.judge(ix)
 	}

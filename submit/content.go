@@ -151,7 +151,7 @@ func (l *Letter) message() (*queue.Message, error) {
 	}
 	if len(l.local) > 0 {
 		it, msg := item(queue.Local), mailbox.NewMessage(staged.ID, l.ix, l.ix.Header())
-		it.Rcpts, it.Carry = l.local, msg
+		it.Rcpts, it.Junk, it.Carry = l.local, l.Junk, msg
 		it.CarryBytes = len(msg.Index) + len(msg.Envelope) + len(msg.BodyStructure)
 	}
 	if len(l.sites) > 0 && !l.Envelope.RequireTLS {

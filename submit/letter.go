@@ -36,6 +36,9 @@ type Letter struct {
 	// Arrival is what was found out about a message from outside, for the seal of
 	// what is forwarded; nil: nothing was.
 	Arrival *Arrival
+	// Junk puts the message into the mailboxes for junk of those who have theirs
+	// here. It is read by Commit.
+	Junk bool
 
 	p     *Post
 	local []queue.Rcpt    // mailboxes, each once
