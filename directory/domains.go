@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
 )
 
-// AddDomain makes a domain local. Conflict: it is already; Invalid: the name,
-// the separator, the catch-all address or the way of relaying cannot be used.
+// AddDomain makes a domain local, with keys that sign for it as soon as they are
+// published. Conflict: it is already; Invalid: the name, the separator, the
+// catch-all address or the way of relaying cannot be used.
 func (d *Directory) AddDomain(ctx context.Context, dom Domain) error {
 	const op = "add domain"
 	name, err := postino.CanonicalDomain(dom.Name)
@@ -19,9 +21,27 @@ func (d *Directory) AddDomain(ctx context.Context, dom Domain) error {
 		return postino.E(postino.Invalid, op, postino.Printable(dom.Name), errors.New("not a domain name"))
 	}
 	dom.Name = name
+	absent := func(r kv.Reader) error {
+		_, ok, err := r.Get(domainKey(name))
+		return taken(ok, op, name, err)
+	}
+	if err := d.view(ctx, absent); err != nil {
+		return err
+	}
+	var keys []DKIMKey
+	if o := d.opts.DKIM; o != nil {
+		if keys, err = o.makeKeys(ctx, name, o.algorithms(), nil, time.Now()); err != nil {
+			return err
+		}
+	}
 	return d.update(ctx, nil, func(tx kv.Tx) error {
-		if _, ok, err := tx.Get(domainKey(name)); err != nil || ok {
-			return taken(ok, op, name, err)
+		if err := absent(tx); err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if err := putKey(tx, k); err != nil {
+				return err
+			}
 		}
 		return putDomain(tx, op, dom)
 	})
@@ -48,7 +68,8 @@ func (d *Directory) UpdateDomain(ctx context.Context, name string, change func(*
 // aliases or listed recipients, or somebody's mail leads into it.
 func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 	const op = "remove domain"
-	return d.update(ctx, nil, func(tx kv.Tx) error {
+	var keys []DKIMKey
+	err := d.update(ctx, nil, func(tx kv.Tx) error {
 		dom, err := needDomain(tx, op, name)
 		if err != nil {
 			return err
@@ -65,11 +86,26 @@ func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
+		if keys, err = domainKeys(tx, dom.Name); err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if err := tx.Delete(dkimKey(k.Domain, k.Selector)); err != nil {
+				return err
+			}
+		}
 		if err := tx.Delete(domainKey(dom.Name)); err != nil { // first, so that its own catch-all does not count
 			return err
 		}
 		return unused(tx, op, dom.Name, func(a postino.Address) bool { return a.Domain == dom.Name })
 	})
+	if err != nil {
+		return err
+	}
+	for i := range keys {
+		err = errors.Join(err, d.opts.DKIM.forget(ctx, &keys[i]))
+	}
+	return err
 }
 
 // Domain returns a domain. NotFound: it is not one of ours.

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"crypto"
 	"flag"
 	"net/netip"
 	"os"
@@ -14,7 +15,7 @@ import (
 	"github.com/postino-mail/postino/sasl"
 )
 
-var keepSample = flag.Bool("keep", false, "write testdata/store-v3.txt anew")
+var keepSample = flag.Bool("keep", false, "write testdata/store-v4.txt anew")
 
 // readStore loads a store that an earlier version of the program wrote.
 func readStore(t *testing.T, file string) *Directory {
@@ -40,9 +41,9 @@ func readStore(t *testing.T, file string) *Directory {
 func TestStoredFormat(t *testing.T) {
 	ctx := t.Context()
 	if *keepSample {
-		keepStore(t, "testdata/store-v3.txt")
+		keepStore(t, "testdata/store-v4.txt")
 	}
-	for _, file := range []string{"testdata/store-v1.txt", "testdata/store-v2.txt", "testdata/store-v3.txt"} {
+	for _, file := range []string{"testdata/store-v1.txt", "testdata/store-v2.txt", "testdata/store-v3.txt", "testdata/store-v4.txt"} {
 		d := readStore(t, file)
 		u, err := d.Authenticate(ctx, Credentials{User: "ana@example.org", Password: "correct horse"})
 		ok(t, err)
@@ -64,14 +65,14 @@ func TestStoredFormat(t *testing.T) {
 		}
 	}
 	// What version 3 has is there, and comes to the others with the first login (AU1).
-	for _, file := range []string{"testdata/store-v1.txt", "testdata/store-v2.txt", "testdata/store-v3.txt"} {
+	for _, file := range []string{"testdata/store-v1.txt", "testdata/store-v2.txt", "testdata/store-v3.txt", "testdata/store-v4.txt"} {
 		d := readStore(t, file)
 		try := func() error {
 			_, err := over(d, "SCRAM-SHA-256", saslPeer{from: netip.MustParseAddr("127.0.0.1"), ClientOptions: sasl.ClientOptions{User: "ana@example.org", Password: "correct horse"}})
 			return err
 		}
 		d.guard = newGuard(quick)
-		if err := try(); (err == nil) != (file == "testdata/store-v3.txt") {
+		if err := try(); (err == nil) != (file >= "testdata/store-v3.txt") {
 			t.Errorf("%s: SCRAM: %v", file, err)
 		}
 		_, err := d.Authenticate(ctx, Credentials{User: "ana@example.org", Password: "correct horse"})
@@ -104,13 +105,66 @@ func TestStoredFormat(t *testing.T) {
 	}
 }
 
+// What version 4 has: a domain that seals, and keys in all states that sign as
+// they did (MA5).
+func TestStoredKeys(t *testing.T) {
+	d := readStore(t, "testdata/store-v4.txt")
+	dom, err := d.Domain(t.Context(), "example.org")
+	ok(t, err)
+	if !dom.Seal {
+		t.Error("the domain does not seal")
+	}
+	want := "a-ed25519 retiring, a-rsa retiring, b-ed25519 signing, b-rsa signing, c-ed25519 published, c-rsa planned"
+	if got := strings.ReplaceAll(states(t, d, "example.org"), "2026", ""); got != want {
+		t.Errorf("the keys are %s", got)
+	}
+	keys, err := d.SignKeys(t.Context(), "example.org")
+	ok(t, err)
+	if len(keys) != 2 || keys[0].Selector != "2026b-rsa" || keys[1].Selector != "2026b-ed25519" {
+		t.Fatalf("%d keys sign", len(keys))
+	}
+	list, err := d.DKIMKeys(t.Context(), "example.org")
+	ok(t, err)
+	for _, k := range list {
+		for _, s := range keys {
+			if same := k.PublicKey().(interface{ Equal(crypto.PublicKey) bool }).Equal(s.Key.Public()); same != (k.Selector == s.Selector) {
+				t.Errorf("the public part of %s is that of %s: %v", k, s.Selector, same)
+			}
+		}
+	}
+	if list[4].Ready.IsZero() || list[0].Created.After(list[0].Since) {
+		t.Errorf("the times are %+v", list)
+	}
+}
+
+// keepKeys makes a domain seal and gives it keys in all states.
+func keepKeys(t *testing.T, d *Directory) {
+	ctx, net := t.Context(), newNames()
+	ok(t, d.UpdateDomain(ctx, "example.org", func(dom *Domain) { dom.Seal = true }))
+	k := NewKeeper(d, KeeperOptions{DNS: net})
+	for i := range 3 {
+		list, err := d.RotateDKIM(ctx, "example.org", time.Now().Add(time.Duration(i)*time.Hour))
+		ok(t, err)
+		if i == 2 {
+			list = list[:1]
+		}
+		net.publish(list...)
+		_, err = k.Check(ctx, "example.org", i < 2)
+		ok(t, err)
+	}
+	old, err := d.DKIMKeys(ctx, "old.example")
+	ok(t, err)
+	ok(t, d.RemoveDKIM(ctx, "old.example", old[0].Selector, time.Now()))
+}
+
 // keepStore writes a store with a record of every kind.
 func keepStore(t *testing.T, file string) {
-	d, db := open(t, Options{Legacy: []string{"CRAM-MD5", "DIGEST-MD5"}, Realm: "mx.example.org"})
+	d, db := open(t, Options{Legacy: []string{"CRAM-MD5", "DIGEST-MD5"}, Realm: "mx.example.org", DKIM: new(DKIM)})
 	ctx := t.Context()
 	_, err := d.UpdateUser(ctx, addr("bob@example.org"), func(u *User) { u.Sends.Hour = 10 })
 	ok(t, err)
 	ok(t, d.AddDomain(ctx, Domain{Name: "old.example", Separator: "-", CatchAll: addr("bob@example.org")}))
+	keepKeys(t, d)
 	ok(t, d.AddDomain(ctx, Domain{Name: "relay.example", Relay: true, Recipients: ListedRecipients}))
 	_, err = d.SetRelayRecipients(ctx, "relay.example", []postino.Address{addr("Known@relay.example")}, true)
 	ok(t, err)

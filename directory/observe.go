@@ -87,3 +87,40 @@ func (o observer) sendsTooMuch(u User, limit error) {
 func (o observer) sendsNotSaved(err error) {
 	o.log.Warn("counts of what users sent not saved", "error", err)
 }
+
+func (o observer) keysNotKept(domain string, err error) {
+	o.log.Warn("DKIM keys not looked after", "domain", domain, "error", err)
+}
+
+func (o observer) keyMade(k DKIMKey) {
+	name, text := k.Record()
+	o.log.Info("DKIM key made, publish its record", "domain", k.Domain, "name", name, "txt", text)
+}
+
+func (o observer) keyMoved(k DKIMKey, to KeyState) {
+	switch to {
+	case KeyPlanned:
+		o.log.Warn("DKIM record is gone before its key signed", "key", k)
+	case KeyPublished:
+		o.log.Info("DKIM record seen, its key signs when caches know it", "key", k)
+	case KeySigning:
+		o.log.Info("DKIM key signs", "key", k)
+	}
+}
+
+func (o observer) keyRemoved(k DKIMKey) {
+	o.log.Info("DKIM key removed, its record may be taken out of DNS", "key", k)
+}
+
+// keyLooked tells of records that have come or gone; late are those that should
+// have been published long ago.
+func (o observer) keyLooked(k DKIMKey, before, now error, late bool) {
+	switch {
+	case k.State == KeySigning && now != nil && !postino.Is(now, postino.Transient):
+		o.log.Warn("DKIM record of a key that signs is missing or wrong: nobody can verify our mail", "key", k, "error", now)
+	case k.State == KeySigning && before != nil && now == nil:
+		o.log.Info("DKIM record is right again", "key", k)
+	case k.State == KeyPlanned && now != nil && late:
+		o.log.Warn("DKIM record still not published", "key", k, "error", now)
+	}
+}

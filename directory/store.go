@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/kv"
+	"github.com/postino-mail/postino/mailauth"
 )
 
 // Keys, all below 'd':
@@ -33,6 +35,7 @@ import (
 //	d o name                   route
 //	d p domain NUL sender      name of the route with these patterns
 //	d w                        mark that every change of a route moves
+//	d x domain NUL selector    DKIM key with its private part
 //	d e owner delegate         who may send as the owner
 //	d f delegate owner         the same, the other way round
 //	d v kind name              who is trusted with mail of others
@@ -41,9 +44,10 @@ import (
 //
 // Values begin with a version octet. Ids are eight octets, big endian. Version 2
 // of the records knows relay domains and targets elsewhere, version 3 what SCRAM
-// and its elders keep of a password; numbers and the secret are as in 1.
+// and its elders keep of a password, version 4 keys of DKIM and domains that seal;
+// numbers and the secret are as in 1.
 const (
-	version       = 3
+	version       = 4
 	numberVersion = 1
 )
 
@@ -63,6 +67,8 @@ type Directory struct {
 	touched  *cache[appKey, time.Time]
 	people   *cache[uint64, person]
 	rights   *cache[right, bool]
+	signers  *cache[string, []mailauth.SignKey]
+	parsed   *cache[[32]byte, crypto.Signer] // private keys ready to sign, for as long as there is room
 	routes   routeCache
 	trust    *cache[struct{}, *TrustTable]
 	sends    *sends
@@ -95,6 +101,8 @@ func New(db kv.DB, opts Options) *Directory {
 		touched:  newCache[appKey, time.Time](cacheEntries),
 		people:   newCache[uint64, person](cacheEntries),
 		rights:   newCache[right, bool](cacheEntries),
+		signers:  newCache[string, []mailauth.SignKey](cacheEntries),
+		parsed:   newCache[[32]byte, crypto.Signer](parsedKeys),
 		routes:   routeCache{current: newCache[struct{}, *routeTable](2)},
 		trust:    newCache[struct{}, *TrustTable](2),
 		sends:    newSends(db, cacheEntries),
@@ -133,6 +141,7 @@ func (d *Directory) forget() {
 	d.logins.clear()
 	d.people.clear()
 	d.rights.clear()
+	d.signers.clear()
 	d.routes.current.clear()
 	d.trust.clear()
 }

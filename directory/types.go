@@ -47,6 +47,9 @@ type Domain struct {
 	Relay bool `json:",omitempty"`
 	// Recipients says which addresses of a relay domain are taken.
 	Recipients Recipients `json:",omitempty"`
+	// Seal adds a set to the ARC chain of mail that came from outside and that
+	// aliases of the domain send on (RFC 8617).
+	Seal bool `json:",omitempty"`
 }
 
 // Recipients is how the recipients of a relay domain are known.
@@ -220,6 +223,8 @@ type Options struct {
 	// Sends are the limits of users who have none of their own. Zero fields
 	// are 500 in an hour and 2,000 in a day.
 	Sends SendLimits
+	// DKIM gives domains keys that sign; nil: none are made.
+	DKIM *DKIM
 }
 
 // String names the services as lists show them, "smtp imap".

@@ -17,12 +17,12 @@ func seal(t testing.TB, z *texts, msg []byte, k SignKey, change func([]byte) []b
 		msg = change(msg)
 	}
 	head, body := split(msg)
-	s, err := NewSealer(head, SealOptions{Key: k, AuthServID: "mx." + k.Domain, Results: v.Results(), Chain: v.ARC, Time: signedAt})
+	s, err := NewSealer(head, SealOptions{AuthServID: "mx." + k.Domain, Time: signedAt})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Write(body)
-	set, err := s.Seal()
+	set, err := s.Seal(k, v.Results(), v.ARC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestARCLimit(t *testing.T) {
 		t.Errorf("50 sets: %s %s", c.Result, c.Reason)
 	}
 	head, _ := split(msg)
-	if _, err := NewSealer(head, SealOptions{Key: edKey(), Chain: c, Time: signedAt}); !postino.Is(err, postino.Full) {
+	if _, err := NewSealer(head, SealOptions{Time: signedAt}); !postino.Is(err, postino.Full) {
 		t.Errorf("set 51: %v", err)
 	}
 	more := strings.Replace(string(msg), "i=50;", "i=51;", 1) + ""

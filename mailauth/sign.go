@@ -287,15 +287,9 @@ func (h *header) signedNames() []string {
 
 // SealOptions are the parameters of a Sealer.
 type SealOptions struct {
-	// Key signs; the forms are always relaxed.
-	Key SignKey
 	// AuthServID is the name of our Authentication-Results.
 	AuthServID string
-	// Results are what we found when the message arrived, and Chain what the chain
-	// was worth then, before we changed anything.
-	Results []AuthResult
-	Chain   Chain
-	Time    time.Time
+	Time       time.Time
 }
 
 // Sealer adds a set to the Authenticated Received Chain of a message that leaves
@@ -307,19 +301,16 @@ type Sealer struct {
 	chain  arcChain
 	n      int // our instance; 0 when there is nothing to seal
 	bodies bodyHashes
+	ended  bool // the body is over
 }
 
 // NewSealer reads the raw header of the message as it will leave; it is not
-// copied. What NewSigner refuses is refused here, and a chain of 50 sets with
-// postino.Full.
+// copied. A header that NewSigner refuses is refused here, and a chain of 50 sets
+// with postino.Full.
 func NewSealer(rawHeader []byte, opts SealOptions) (*Sealer, error) {
-	opts.Key.Header, opts.Key.Body = Relaxed, Relaxed
 	s := &Sealer{opts: opts, header: parseHeader(rawHeader, Limits{}.withDefaults().Fields)}
 	if err := s.header.signable(); err != nil {
 		return nil, err
-	}
-	if _, err := opts.Key.algorithm(); err != nil {
-		return nil, postino.E(postino.Invalid, "seal", opts.Key.Domain, err)
 	}
 	s.chain.parse(s.header, opts.Time)
 	s.bodies.need(Relaxed)
@@ -328,7 +319,7 @@ func NewSealer(rawHeader []byte, opts SealOptions) (*Sealer, error) {
 		return s, nil // RFC 8617 §5.1, step 2
 	}
 	if last >= maxSets {
-		return nil, postino.E(postino.Full, "seal", opts.Key.Domain, errors.New("the chain has 50 sets"))
+		return nil, postino.E(postino.Full, "seal", "", errors.New("the chain has 50 sets"))
 	}
 	s.n = last + 1
 	return s, nil
@@ -359,15 +350,26 @@ func (h *header) newestSeal() (n int, cv string) {
 func (s *Sealer) Write(p []byte) (int, error) { return s.bodies.Write(p) }
 
 // Seal ends the body and returns the three fields of the set, to be put before the
-// header; nothing when the chain was sealed as failed already.
-func (s *Sealer) Seal() ([]byte, error) {
+// header; nothing when the chain was sealed as failed already. results are what we
+// found when the message arrived, and chain what its chain was worth then, before
+// we changed anything. The forms of the key are passed over: they are always
+// relaxed. Copies that several domains send on get a set each. An error is one of
+// the key.
+func (s *Sealer) Seal(key SignKey, results []AuthResult, chain Chain) ([]byte, error) {
+	key.Header, key.Body = Relaxed, Relaxed
+	algorithm, err := key.algorithm()
+	if err != nil {
+		return nil, postino.E(postino.Invalid, "seal", key.Domain, err)
+	}
 	if s.n == 0 {
 		return nil, nil
 	}
-	s.bodies.close()
-	i, k := "i="+strconv.Itoa(s.n)+";", &s.opts.Key
-	algorithm, _ := k.algorithm()
-	results := appendResults(folder{[]byte("ARC-Authentication-Results: " + i), 28 + len(i)}, s.opts.AuthServID, s.opts.Results)
+	if !s.ended {
+		s.bodies.close()
+		s.ended = true
+	}
+	i, k := "i="+strconv.Itoa(s.n)+";", &key
+	claim := appendResults(folder{[]byte("ARC-Authentication-Results: " + i), 28 + len(i)}, s.opts.AuthServID, results)
 
 	f := folder{[]byte("ARC-Message-Signature:"), 22}
 	f.put(i)
@@ -379,22 +381,22 @@ func (s *Sealer) Seal() ([]byte, error) {
 	if err != nil {
 		return nil, postino.E(postino.Internal, "seal", k.Domain, err)
 	}
-	seal, err := s.seal(i, algorithm, results, message)
+	seal, err := s.seal(i, algorithm, k, chain.Result, claim, message)
 	if err != nil {
 		return nil, postino.E(postino.Internal, "seal", k.Domain, err)
 	}
-	return append(append(seal, message...), results...), nil
+	return append(append(seal, message...), claim...), nil
 }
 
 // seal makes the seal over all sets, or over ours alone when the chain is broken
 // (RFC 8617 §5.1.1, §5.1.2).
-func (s *Sealer) seal(i, algorithm string, results, message []byte) ([]byte, error) {
+func (s *Sealer) seal(i, algorithm string, k *SignKey, found Result, results, message []byte) ([]byte, error) {
 	var text []byte
 	cv := Fail
 	switch {
-	case s.n == 1 && s.opts.Chain.Result != Fail:
+	case s.n == 1 && found != Fail:
 		cv = None
-	case s.opts.Chain.Result == Pass && s.chain.fault == "" && len(s.chain.sets) == s.n-1:
+	case found == Pass && s.chain.fault == "" && len(s.chain.sets) == s.n-1:
 		cv = Pass
 		for j := range s.chain.sets {
 			set := &s.chain.sets[j]
@@ -407,8 +409,8 @@ func (s *Sealer) seal(i, algorithm string, results, message []byte) ([]byte, err
 	f.put(i)
 	f.put("a=" + algorithm + ";")
 	f.put("cv=" + string(cv) + ";")
-	f.putSigner(&s.opts.Key, s.opts.Time)
+	f.putSigner(k, s.opts.Time)
 	f.fold()
 	f.join("b=")
-	return s.opts.Key.finish(text, f.dst)
+	return k.finish(text, f.dst)
 }
