@@ -25,6 +25,10 @@ const (
 	Neutral   Result = "neutral"   // malformed
 	TempError Result = "temperror" // may be judged later
 	PermError Result = "permerror" // cannot be judged, now or later
+	SoftFail  Result = "softfail"  // SPF: the domain believes that it is forged
+	Unknown   Result = "unknown"   // ADSP: mail of the domain may be signed or not
+	Discard   Result = "discard"   // ADSP: the domain wants it thrown away
+	NXDomain  Result = "nxdomain"  // ADSP: there is no such domain
 )
 
 // clockSkew is how far clocks may differ (MA4).

@@ -13,8 +13,10 @@ type Limits struct {
 	Signatures int // DKIM signatures that are judged, from the top: 10, at most 50 (MA4)
 	Keys       int // keys that they may need: 5, at most 50 (MA4)
 	Fields     int // header fields: 10,000, at most 100,000
-	// Timeout bounds all lookups: 30 s, at most 5 min (MA7).
+	// Timeout bounds the waiting for all lookups: 30 s, at most 5 min (MA7).
 	Timeout time.Duration
+	// Queries bounds their number in an Inquiry: 100, at most 1,000 (MA7).
+	Queries int
 }
 
 const (
@@ -36,6 +38,7 @@ func (l Limits) withDefaults() Limits {
 		Keys:       bound(l.Keys, 5, 50),
 		Fields:     bound(l.Fields, 10_000, 100_000),
 		Timeout:    bound(l.Timeout, 30*time.Second, 5*time.Minute),
+		Queries:    bound(l.Queries, 100, 1000),
 	}
 }
 
