@@ -1,7 +1,6 @@
 package reports
 
 import (
-	"bytes"
 	"io"
 	"strings"
 
@@ -108,30 +107,19 @@ func (p *reportParser) parts() (found bool) {
 		case part.Multipart():
 		case !found && (part.Is("message", "delivery-status") || part.Is("message", "global-delivery-status")):
 			found = true
-			p.status(p.body(part))
+			p.status(partBody(p.raw, part))
 		case found && p.d.Ret == postino.DSNReturnUnset && (part.Is("message", "rfc822") || part.Is("message", "global")):
 			p.d.Ret = postino.DSNReturnFull
-			p.returned(p.body(part))
+			p.returned(partBody(p.raw, part))
 		case found && p.d.Ret == postino.DSNReturnUnset && (part.Is("text", "rfc822-headers") || part.Is("message", "global-headers")):
 			p.d.Ret = postino.DSNReturnHeaders
-			p.returned(p.body(part))
+			p.returned(partBody(p.raw, part))
 		case part.Type == "text" && p.d.Lang == "" && len(part.Language) > 0:
 			p.d.Lang = part.Language[0]
 		}
 		p.d.SMTPUTF8 = p.d.SMTPUTF8 || global
 	}
 	return found
-}
-
-// body returns the decoded octets of a part; they are no more than the message has.
-func (p *reportParser) body(part *message.Part) []byte {
-	b := p.raw[part.BodyStart:part.End]
-	switch part.Encoding {
-	case "", "7bit", "8bit", "binary":
-		return b
-	}
-	b, _ = io.ReadAll(message.NewDecoder(bytes.NewReader(b), part.Encoding)) // reading memory does not fail
-	return b
 }
 
 // returned takes what is known of the original from its header.
