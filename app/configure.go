@@ -99,10 +99,27 @@ func (c *Config) outward() Outward {
 		Retry: queue.Schedule{First: q.First, Max: q.Max, Life: q.Life, BounceLife: q.BounceLife, Notice: q.Notice},
 		Slots: r.Connections, PerDomain: r.PerDomain, Private: within(r.AllowPrivate),
 	}
-	for _, s := range c.c.DNS.Servers {
-		out.NameServers = append(out.NameServers, dns.Server{Addr: netip.MustParseAddrPort(s), Trusted: c.c.DNS.Trusted}) // config has parsed it
-	}
+	out.Names = c.names()
 	return out
+}
+
+// names are who is asked for names.
+func (c *Config) names() (n Names) {
+	d := &c.c.DNS
+	n.NegativeAnchors = d.NegativeAnchors
+	n.DNSSEC = map[string]dns.Policy{"auto": dns.Automatic, "on": dns.Required, "off": dns.Off}[d.DNSSEC]
+	for _, text := range d.Servers {
+		if text == config.Recursive {
+			return Names{Recursive: true, NegativeAnchors: n.NegativeAnchors, DNSSEC: n.DNSSEC}
+		}
+		s, err := dns.ParseServer(text)
+		if err != nil {
+			panic(err) // config has parsed it
+		}
+		s.Trusted = d.Trusted
+		n.Servers = append(n.Servers, s)
+	}
+	return n
 }
 
 // within tells which addresses are in one of the networks, nil when there are

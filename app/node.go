@@ -141,6 +141,9 @@ func Start(opts Options) (*Node, error) {
 	n.background(ctx, "mailboxes", n.Mailboxes.Run)
 	n.background(ctx, "blobs", n.upkeep)
 	n.background(ctx, "memory", giveBack)
+	if n.Names != nil {
+		n.background(ctx, "names", n.Names.Run)
+	}
 	if !opts.Ephemeral {
 		n.background(ctx, "spool", n.collect)
 	}

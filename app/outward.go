@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io/fs"
 	"net"
 	"net/netip"
 	"sync"
@@ -32,19 +31,19 @@ type Outward struct {
 	// Dial opens the connections; source is the address to dial from, or zero.
 	// nil is the network of the system.
 	Dial func(ctx context.Context, network, address string, source netip.Addr) (net.Conn, error)
-	// DNS answers questions; nil asks the servers of NameServers, or else those of
-	// /etc/resolv.conf.
-	DNS         dns.Resolver
-	NameServers []dns.Server
+	// DNS answers questions; nil asks as Names says.
+	DNS   dns.Resolver
+	Names Names
 	// Addresses are this node's; nil asks the system.
 	Addresses func() []netip.Addr
 }
 
 // openMail makes what moves mail: the relay, the queue, and the way into it.
 func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
-	resolver := o.Outward.DNS
-	if resolver == nil {
-		resolver = dns.NewStub(s.resolverOptions(o))
+	if s.Resolver = o.Outward.DNS; s.Resolver == nil {
+		if err := s.openNames(o); err != nil {
+			return err
+		}
 	}
 	addresses := o.Outward.Addresses
 	if addresses == nil {
@@ -56,7 +55,7 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 	}
 	var err error
 	s.Relay, err = relay.New(relay.Options{
-		Hostname: host, OwnAddrs: addresses, AllowPrivate: o.Outward.Private, DNS: resolver, Dial: o.Outward.Dial, Routes: s.Directory,
+		Hostname: host, OwnAddrs: addresses, AllowPrivate: o.Outward.Private, DNS: s.Resolver, Dial: o.Outward.Dial, Routes: s.Directory,
 		Blobs: s.Blobs, Files: o.Files, Logger: o.Logger, Metrics: o.Metrics,
 	})
 	if err != nil {
@@ -103,23 +102,6 @@ func (s *Stores) verify(ctx context.Context, a postino.Address) error {
 		return &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "The destination does not know this mailbox: " + r.Text}
 	}
 	return nil
-}
-
-// maxResolvConf bounds /etc/resolv.conf.
-const maxResolvConf = 64 << 10
-
-// resolverOptions are the name servers to ask.
-func (s *Stores) resolverOptions(o *StoreOptions) dns.Options {
-	opts := dns.Options{Servers: o.Outward.NameServers}
-	if opts.Servers == nil {
-		text, err := readFile("/etc/resolv.conf")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.log.Warn("name servers of the system not known", "err", err)
-		}
-		opts = dns.ParseResolvConf(string(text[:min(len(text), maxResolvConf)]))
-	}
-	opts.Logger, opts.Metrics = o.Logger, o.Metrics
-	return opts
 }
 
 // ownAddresses returns a function that knows the addresses of this machine, and

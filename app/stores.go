@@ -12,6 +12,7 @@ import (
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/deliver"
 	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/mailbox"
@@ -58,6 +59,10 @@ type Stores struct {
 	Post      *submit.Post
 	Relay     *relay.Relay
 	IDs       *postino.IDs
+	// Resolver answers all questions for names; Names is the same unless it came
+	// from outside, and nil then.
+	Resolver dns.Resolver
+	Names    *dns.Auto
 
 	files vfs.FS
 	dir   string

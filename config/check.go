@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,9 @@ func (p *parser) check() {
 		p.checkListener(i, used)
 	}
 	p.checkTLS()
+	if s := c.DNS.Servers; len(s) > 1 && slices.Contains(s, Recursive) {
+		p.fail(p.at["dns.servers"], "dns.servers", "\"recursive\" stands alone: then no server is in between")
+	}
 }
 
 func (p *parser) checkRequired() {

@@ -111,10 +111,17 @@ type Relay struct {
 	AllowPrivate           []string // networks
 }
 
-// DNS is who is asked for names: addresses with ports, none for the system's.
+// Recursive stands for the name servers of all zones.
+const Recursive = "recursive"
+
+// DNS is who is asked for names, and how far answers have to be proven.
 type DNS struct {
-	Servers []string
-	Trusted bool
+	// Servers are addresses with ports, "tls://address:port#name", or "recursive"
+	// alone; none for the system's.
+	Servers         []string
+	Trusted         bool
+	DNSSEC          string // auto, on, off
+	NegativeAnchors []string
 }
 
 // IMAP bounds what IMAP clients can cost.

@@ -157,11 +157,17 @@ var keys = []key{
 		doc:   "Private networks that MX records may lead to. Routes with --private need none.",
 		field: func(t target) any { return &t.Relay.AllowPrivate }},
 
-	{table: "dns", name: "servers", item: server, sample: `["127.0.0.1"]`,
-		doc:   "Recursive name servers, in this order; without them those of /etc/resolv.conf.",
+	{table: "dns", name: "servers", item: server, sample: `["127.0.0.1", "tls://9.9.9.9#dns.quad9.net"]`,
+		doc:   "Recursive name servers, in this order; tls:// ones have to prove the name after #.\nWithout them those of /etc/resolv.conf.",
 		field: func(t target) any { return &t.DNS.Servers }},
 	{table: "dns", name: "trusted", def: "false", doc: "The servers validate DNSSEC and nobody can tamper with their answers on the way.\nServers on this host are always trusted.",
 		field: func(t target) any { return &t.DNS.Trusted }},
+	{table: "dns", name: "dnssec", def: "auto", choices: []string{"auto", "on", "off"},
+		doc:   "auto: as much as the servers allow; on: answers that cannot be proven are not believed;\noff: no DNSSEC, and so no DANE.",
+		field: func(t target) any { return &t.DNS.DNSSEC }},
+	{table: "dns", name: "negative_anchors", item: domain, sample: `["broken.example"]`,
+		doc:   "Zones that count as not signed while their signatures are broken (RFC 7646).",
+		field: func(t target) any { return &t.DNS.NegativeAnchors }},
 
 	{table: "imap", name: "connections", def: "10000", doc: "Connections at once to each listener.", // IM6
 		min: 10, max: 1_000_000, field: func(t target) any { return &t.IMAP.Connections }},

@@ -100,16 +100,37 @@ func network(text string) (string, error) {
 	return p.Masked().String(), nil
 }
 
-// server reads the address of a name server, port 53 if it says none.
+// server reads the address of a name server, port 53 or 853 if it says none.
 func server(text string) (string, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return netip.AddrPortFrom(a, 53).String(), nil
+	if text == Recursive {
+		return text, nil
 	}
-	a, err := netip.ParseAddrPort(text)
+	addr, name, port, scheme := text, "", uint16(53), ""
+	if rest, ok := strings.CutPrefix(text, "tls://"); ok {
+		addr, name, _ = strings.Cut(rest, "#")
+		var err error
+		if name, err = domain(name); err != nil {
+			return "", fmt.Errorf("%q does not say whose certificate it must be. Example: \"tls://9.9.9.9#dns.quad9.net\"", text)
+		}
+		port, scheme, name = 853, "tls://", "#"+name
+	}
+	if a, err := netip.ParseAddr(addr); err == nil {
+		return scheme + netip.AddrPortFrom(a, port).String() + name, nil
+	}
+	a, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return "", fmt.Errorf("%q is no IP address", text)
 	}
-	return a.String(), nil
+	return scheme + a.String() + name, nil
+}
+
+// domain reads a name of letters.
+func domain(text string) (string, error) {
+	name, err := postino.CanonicalDomain(text)
+	if err != nil || strings.HasPrefix(name, "[") {
+		return "", fmt.Errorf("%q is no domain name", text)
+	}
+	return name, nil
 }
 
 // legacy reads the name of an elder SASL mechanism.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -193,4 +194,20 @@ func BenchmarkCached(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// dialled counts connections by network.
+type dialled struct {
+	mu       sync.Mutex
+	networks map[string]int
+}
+
+func (d *dialled) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.networks == nil {
+		d.networks = map[string]int{}
+	}
+	d.networks[network]++
+	return new(net.Dialer).DialContext(ctx, network, address)
 }

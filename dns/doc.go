@@ -4,13 +4,15 @@
 // Flow:
 //  1. A caller asks a [Resolver] for the records of one type at one name; the
 //     functions LookupIP and LookupAddr ask for what needs more than that.
-//  2. [Stub] looks into its cache, then asks its servers by UDP, and by TCP
-//     when the answer does not fit; [Fake] answers from zone texts, in the
-//     process or on sockets that its caller opened. A reply is checked against
-//     the question, its CNAME chain is followed, and its records become an
-//     [Answer], as secure as a trusted server says. Stub.Probe finds out
-//     whether such servers deserve it.
-//  3. [Validator] asks servers that it need not trust for records with their
+//  2. [Auto] is the one resolver of a node. It finds out what its name servers
+//     can do, by a signed name and a bogus one, and lets one of the two that
+//     follow judge; it probes again when questions fail.
+//  3. [Stub] looks into its cache, then asks recursive servers by UDP, by TCP
+//     when the answer does not fit, or by TLS only; [Fake] answers from zone
+//     texts, in the process or on sockets that its caller opened. A reply is
+//     checked against the question, its CNAME chain is followed, and its records
+//     become an [Answer], as secure as a trusted server says.
+//  4. [Validator] asks servers that it need not trust for records with their
 //     signatures, one link of the chain of aliases at a time. For each it finds
 //     the zone: from the root's [Anchor] downwards it asks for the DS records
 //     of each name, until it is at the zone that signed, or a proof says that a
@@ -23,6 +25,8 @@
 //     is Transient. Mail never bounces for the second (DN2).
 //   - Stub says Secure only on the word of a server that the operator trusts
 //     and the network cannot imitate; other servers give Unknown.
+//   - A node that has validated does not stop because its servers begin to strip
+//     signatures, not even over a restart: only the operator can switch it off.
 //   - Validator says Secure only of what signatures prove, records and denials
 //     alike, and Insecure only after a proof that a zone from the root down is
 //     unsigned, or signed in ways that nobody has to know. All else is
@@ -41,7 +45,7 @@
 // a day at most; bogus answers for 5 seconds.
 //
 // Standards: RFC 1034, 1035; RFC 2181 §5, §10.1; RFC 2308 §2, §5 (negative
-// answers); RFC 5452 §9 (spoofing); RFC 6672 §2.2 (DNAME); RFC 6698 §2 (TLSA);
+// answers); RFC 5452 §9 (spoofing); RFC 7858, 8310 (TLS); RFC 8467 (padding); RFC 6672 §2.2 (DNAME); RFC 6698 §2 (TLSA);
 // RFC 6840 §5.7 (AD); RFC 6891 (EDNS); RFC 7505 (null MX); RFC 7766 (TCP); RFC
 // 8020 (nothing below NXDOMAIN); RFC 8914 (extended errors). DNSSEC: RFC 4033,
 // 4034, 4035 §5; RFC 5155 §8 (NSEC3); RFC 6840; RFC 7646 (negative anchors);

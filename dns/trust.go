@@ -19,11 +19,11 @@ type trust struct {
 // secure tells whether answers of the zone can be proven.
 func (t *trust) secure() bool { return len(t.keys) > 0 }
 
-// lookup is the work on one question with one server.
+// lookup is the work on one question with one source.
 type lookup struct {
 	*work
 	v      *Validator
-	server Server
+	source source
 }
 
 // fetch gets the reply to a question. Of failures only its rcode is looked at.
@@ -31,9 +31,7 @@ func (l *lookup) fetch(ctx context.Context, name string, t uint16) (*reply, erro
 	if err := l.next(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.v.stub.opts.Timeout)
-	defer cancel()
-	m, err := l.v.stub.fetch(ctx, l.server, strings.TrimSuffix(name, "."), Type(t), withProof)
+	m, err := l.source.fetch(ctx, l.work, strings.TrimSuffix(name, "."), Type(t))
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +46,7 @@ func (l *lookup) fetch(ctx context.Context, name string, t uint16) (*reply, erro
 func (l *lookup) zone(ctx context.Context, name string) (*trust, error) {
 	at, err := l.step(nil, ".", func() (*trust, error) {
 		var anchors []*dns.DS
-		for _, a := range l.v.anchors {
+		for _, a := range *l.v.anchors.Load() {
 			anchors = append(anchors, a.ds())
 		}
 		return l.enter(ctx, ".", anchors, maxTrust)

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -17,27 +18,57 @@ type ValidatorOptions struct {
 	// Options name the servers. Those need not be trusted nor validate, but
 	// must hand out signatures when asked (DO). Trusted is passed over.
 	Options
-	// Anchors are the keys of the root; none means RootAnchors.
+	// Recursive asks the name servers of the zones themselves, from the root
+	// down, instead of Servers.
+	Recursive bool
+	// Anchors are the keys of the root; nil means RootAnchors.
 	Anchors []Anchor
 	// NegativeAnchors are zones that count as unsigned from their top down, for
-	// as long as their keys are known to be broken (RFC 7646).
+	// as long as their keys are known to be broken (RFC 7646); "." is all of them.
 	NegativeAnchors []string
 	// ClockSkew is how far signatures may begin after now or have ended before
 	// it; default 5 min, at most 1 h, none if negative.
 	ClockSkew time.Duration
+
+	shared *atomic.Pointer[[]Anchor] // instead of Anchors: they may change
 }
 
 // Validator proves answers by the chain of signatures from the root (DNSSEC),
 // whoever they come from. Its answers are Secure or Insecure; what cannot be
 // proven and should be is an error with ErrBogus.
 type Validator struct {
-	stub    *Stub // its servers and cache
-	anchors []Anchor
-	exempt  map[string]bool
-	skew    time.Duration
-	trusts  *otter.Cache[string, *trust]
-	refused *otter.Cache[cacheKey, refusal]
+	sources  []source
+	attempts int
+	cache    *cache
+	obs      observer
+	anchors  *atomic.Pointer[[]Anchor]
+	exempt   map[string]bool
+	skew     time.Duration
+	trusts   *otter.Cache[string, *trust]
+	refused  *otter.Cache[cacheKey, refusal]
 }
+
+// source is whom a Validator asks.
+type source interface {
+	// fetch gets the reply to a question, with signatures and proofs.
+	fetch(ctx context.Context, w *work, name string, t Type) (*dns.Msg, error)
+	String() string
+}
+
+// forwarder is a recursive server as a source.
+type forwarder struct {
+	*client
+	server  Server
+	timeout time.Duration
+}
+
+func (f forwarder) fetch(ctx context.Context, _ *work, name string, t Type) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	return f.client.fetch(ctx, f.server, name, t, withProof)
+}
+
+func (f forwarder) String() string { return f.server.String() }
 
 // refusal keeps that an answer was bogus (RFC 4035 §4.7, RFC 9520 §3.2).
 type refusal struct {
@@ -54,15 +85,28 @@ const (
 // NewValidator returns a resolver that asks the servers of opts and believes
 // none of them. The error, of kind Invalid, tells of a name that is none.
 func NewValidator(opts ValidatorOptions) (*Validator, error) {
+	opts.Options = opts.withDefaults()
 	v := &Validator{
-		stub: NewStub(opts.Options), anchors: opts.Anchors, exempt: map[string]bool{}, skew: opts.ClockSkew,
+		attempts: opts.Attempts, cache: newCache(opts.Options), obs: newObserver(opts.Options), exempt: map[string]bool{}, skew: opts.ClockSkew,
 		trusts:  otter.Must(&otter.Options[string, *trust]{MaximumSize: maxTrustNames}),
 		refused: otter.Must(&otter.Options[cacheKey, refusal]{MaximumSize: maxRefusals}),
 	}
-	if len(v.anchors) == 0 {
-		v.anchors = RootAnchors()
+	c := opts.client()
+	for _, server := range opts.Servers {
+		v.sources = append(v.sources, forwarder{c, server, opts.Timeout})
+	}
+	if v.anchors = opts.shared; v.anchors == nil {
+		if opts.Anchors == nil {
+			opts.Anchors = RootAnchors()
+		}
+		v.anchors = new(atomic.Pointer[[]Anchor])
+		v.anchors.Store(&opts.Anchors)
 	}
 	for _, name := range opts.NegativeAnchors {
+		if name == "." {
+			v.exempt[name] = true
+			continue
+		}
 		name, err := canonical(name)
 		if err != nil {
 			return nil, err
@@ -86,18 +130,18 @@ func (v *Validator) Lookup(ctx context.Context, name string, t Type) (*Answer, e
 		return nil, err
 	}
 	now := time.Now()
-	if a, err, ok := v.stub.cache.get(name, t, now); ok {
-		v.stub.obs.hit()
+	if a, err, ok := v.cache.get(name, t, now); ok {
+		v.obs.hit()
 		return a, err
 	}
 	if r, ok := v.refused.GetIfPresent(cacheKey{name, t}); ok && r.expires.After(now) {
-		v.stub.obs.hit()
+		v.obs.hit()
 		return nil, r.err
 	}
 	a, err := v.ask(ctx, name, t)
 	switch {
 	case a != nil:
-		v.stub.cache.put(name, t, a, err, time.Now())
+		v.cache.put(name, t, a, err, time.Now())
 	case errors.Is(err, ErrBogus):
 		v.refused.Set(cacheKey{name, t}, refusal{err, time.Now().Add(keepRefusal)})
 	}
@@ -108,14 +152,14 @@ func (v *Validator) Lookup(ctx context.Context, name string, t Type) (*Answer, e
 // answer may be the fault of the server, the same from all is not.
 func (v *Validator) ask(ctx context.Context, name string, t Type) (*Answer, error) {
 	var last error
-	for range v.stub.opts.Attempts {
-		for _, server := range v.stub.opts.Servers {
-			l := &lookup{&work{now: time.Now(), skew: v.skew}, v, server}
+	for range v.attempts {
+		for _, source := range v.sources {
+			l := &lookup{&work{now: time.Now(), skew: v.skew}, v, source}
 			a, err := l.answer(ctx, name, t)
 			if a == nil {
 				err = postino.E(postino.Transient, "look up "+dns.TypeToString[uint16(t)], name, err)
 			}
-			v.stub.obs.asked(server, name, t, err)
+			v.obs.asked(source.String(), name, t, err)
 			if a != nil {
 				return a, err
 			}

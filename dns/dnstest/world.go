@@ -28,9 +28,22 @@ type World struct {
 	mu     sync.Mutex
 	zones  map[string]*zone
 	faults map[mdns.Question]*Fault
+	behave map[netip.Addr]Behaviour
+	judge  *dns.Validator // of servers that validate
 	tamper func([]byte) []byte
 	asked  int
 }
+
+// Behaviour is what a recursive server makes of DNSSEC.
+type Behaviour uint8
+
+// The behaviours.
+const (
+	Careless   Behaviour = iota // it hands out signatures, and judges nothing
+	Validating                  // it sets AD, and refuses what is bogus
+	Stripping                   // it knows no DNSSEC, and leaves signatures out
+	Dead                        // it says nothing
+)
 
 // FaultKind is a way in which replies go wrong.
 type FaultKind uint8
@@ -63,7 +76,7 @@ type Fault struct {
 // NewWorld returns a world with nothing but a signed root (algorithm 13, NSEC).
 // Zones that cannot be read fail t.
 func NewWorld(t testing.TB) *World {
-	w := &World{t: t, zones: map[string]*zone{}, faults: map[mdns.Question]*Fault{}}
+	w := &World{t: t, zones: map[string]*zone{}, faults: map[mdns.Question]*Fault{}, behave: map[netip.Addr]Behaviour{}}
 	return w.Zone(".", Signed(), "")
 }
 
@@ -79,6 +92,7 @@ func (w *World) Zone(origin string, s Signing, text string) *World {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.zones[z.origin] = z
+	w.judge = nil
 	for _, x := range w.zones { // what was signed may be no more
 		x.signed = map[string]*mdns.RRSIG{}
 	}
@@ -157,6 +171,15 @@ func (w *World) SetFault(name string, t dns.Type, f Fault) *World {
 	return w
 }
 
+// Behave says what the recursive servers at an address of Dial, or those that
+// Serve opened at it, make of DNSSEC. It returns w.
+func (w *World) Behave(at netip.Addr, b Behaviour) *World {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.behave[at] = b
+	return w
+}
+
 // Tamper lets f change the octets of every reply; nil ends it.
 func (w *World) Tamper(f func([]byte) []byte) {
 	w.mu.Lock()
@@ -173,20 +196,24 @@ func (w *World) Asked() int {
 
 // Dial connects to the recursive server of the world in the process, whatever
 // the address; it is made for dns.Options.
-func (w *World) Dial(_ context.Context, network, _ string) (net.Conn, error) {
+func (w *World) Dial(_ context.Context, network, address string) (net.Conn, error) {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
 	client, server := net.Pipe()
 	switch network {
 	case "udp":
-		go w.datagrams(server)
+		go w.datagrams(server, at.Addr())
 	case "tcp":
-		go w.stream(server)
+		go w.stream(server, at.Addr())
 	default:
 		return nil, errors.New("no such network: " + network)
 	}
 	return client, nil
 }
 
-func (w *World) datagrams(c net.Conn) {
+func (w *World) datagrams(c net.Conn, at netip.Addr) {
 	defer c.Close()
 	b := make([]byte, 64<<10)
 	for {
@@ -194,7 +221,7 @@ func (w *World) datagrams(c net.Conn) {
 		if err != nil {
 			return
 		}
-		if reply := w.answer(b[:n], true); reply != nil {
+		if reply := w.answer(b[:n], at, true); reply != nil {
 			if _, err := c.Write(reply); err != nil {
 				return
 			}
@@ -202,7 +229,7 @@ func (w *World) datagrams(c net.Conn) {
 	}
 }
 
-func (w *World) stream(c net.Conn) {
+func (w *World) stream(c net.Conn, at netip.Addr) {
 	defer c.Close()
 	for {
 		var size [2]byte
@@ -213,7 +240,7 @@ func (w *World) stream(c net.Conn) {
 		if _, err := io.ReadFull(c, b); err != nil {
 			return
 		}
-		if reply := w.answer(b, false); reply != nil {
+		if reply := w.answer(b, at, false); reply != nil {
 			if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
 				return
 			}
@@ -248,6 +275,7 @@ func (w *World) Serve(t testing.TB) netip.AddrPort {
 }
 
 func (w *World) serveUDP(c net.PacketConn) {
+	at := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
@@ -257,7 +285,7 @@ func (w *World) serveUDP(c net.PacketConn) {
 			return
 		}
 		running.Go(func() { // a delay holds up nobody else
-			if reply := w.answer(b[:n], true); reply != nil {
+			if reply := w.answer(b[:n], at, true); reply != nil {
 				c.WriteTo(reply, from)
 			}
 		})
@@ -265,25 +293,50 @@ func (w *World) serveUDP(c net.PacketConn) {
 }
 
 func (w *World) serveTCP(l net.Listener) {
+	at := l.Addr().(*net.TCPAddr).AddrPort().Addr()
 	var running sync.WaitGroup
-	defer running.Wait()
+	var open []net.Conn
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			return
+			break
 		}
-		c.SetDeadline(time.Now().Add(10 * time.Second)) // so that nobody keeps the test from ending
-		running.Go(func() { w.stream(c) })
+		open = append(open, c)
+		running.Go(func() { w.stream(c, at) })
 	}
+	for _, c := range open {
+		c.Close()
+	}
+	running.Wait()
 }
 
 // answer makes the octets of the reply to a question; nil is silence.
-func (w *World) answer(question []byte, datagram bool) []byte {
+func (w *World) answer(question []byte, at netip.Addr, datagram bool) []byte {
 	q := new(mdns.Msg)
 	if q.Unpack(question) != nil || len(q.Question) != 1 {
 		return nil
 	}
+	w.mu.Lock()
+	behaviour := w.behave[at]
+	w.mu.Unlock()
+	secure, refused := false, false
+	switch behaviour {
+	case Validating:
+		secure, refused = w.judged(q)
+	case Stripping:
+		if opt := q.IsEdns0(); opt != nil {
+			opt.SetDo(false)
+		}
+	case Dead:
+		return nil
+	}
 	m, fault, tamper := w.reply(q)
+	if m.AuthenticatedData = secure; refused {
+		m.Answer, m.Ns, m.Rcode = nil, nil, mdns.RcodeServerFailure
+		if opt := m.IsEdns0(); opt != nil {
+			opt.Option = append(opt.Option, &mdns.EDNS0_EDE{InfoCode: mdns.ExtendedErrorCodeDNSBogus})
+		}
+	}
 	time.Sleep(fault.Delay)
 	switch fault.Kind {
 	case Silent:
@@ -316,6 +369,27 @@ func (w *World) answer(question []byte, datagram bool) []byte {
 		b = tamper(b)
 	}
 	return b
+}
+
+// judged validates the answer as a server that does so would.
+func (w *World) judged(q *mdns.Msg) (secure, refused bool) {
+	if q.CheckingDisabled {
+		return false, false
+	}
+	w.mu.Lock()
+	if w.judge == nil {
+		w.mu.Unlock()
+		judge := w.Resolver(w.t, func(o *dns.ValidatorOptions) {
+			o.MaxTTL, o.MaxNegativeTTL = 1, 1
+			o.Servers = []dns.Server{{Addr: netip.MustParseAddrPort("0.0.0.1:53")}} // of which nobody says how it behaves
+		})
+		w.mu.Lock()
+		w.judge = judge
+	}
+	judge := w.judge
+	w.mu.Unlock()
+	a, err := judge.Lookup(context.Background(), q.Question[0].Name, dns.Type(q.Question[0].Qtype))
+	return a != nil && a.Security == dns.Secure, errors.Is(err, dns.ErrBogus)
 }
 
 // reply makes the reply with its faults, but for those of the transport.
