@@ -175,6 +175,18 @@ var (
 	sleeps          = []string{"test"}               // whole servers, real processes: nobody there can fake the clock
 )
 
+// dials are the rooms and files that may open connections, each with what it
+// connects to. What outside data names is fetched by fetch (DN4).
+var dials = map[string]string{
+	"fetch":                   "the guarded dialer",
+	"relay":                   "mail servers, at addresses that fetch.Guard lets through (SC7)",
+	"dns":                     "name servers that the operator names",
+	"transfer":                "other mail servers that the operator names",
+	"app/control.go":          "the control socket of this node",
+	"app/internet.go":         "the made-up Internet of postino dev, on loopback",
+	"cmd/postino/sendmail.go": "the listener of this node",
+}
+
 // packageComment names the file with the package comment where it is not doc.go.
 var packageComment = map[string]string{
 	".":  "postino.go", // the words themselves are what a newcomer opens first
@@ -214,6 +226,19 @@ var (
 		},
 		"crypto/tls": {"Listen"},
 		"net/http":   {"ListenAndServe", "ListenAndServeTLS"},
+	}
+	dialing = map[string][]string{
+		"net": {
+			"Dial", "DialTimeout", "DialTCP", "DialUDP", "DialUnix", "DialIP", "Dialer", "Resolver", "DefaultResolver", "LookupAddr",
+			"LookupCNAME", "LookupHost", "LookupIP", "LookupMX", "LookupNS", "LookupPort", "LookupSRV", "LookupTXT", "ResolveTCPAddr",
+			"ResolveUDPAddr", "ResolveIPAddr",
+		},
+		"crypto/tls": {"Dial", "DialWithDialer", "Dialer"},
+		"net/http": {
+			"Get", "Head", "Post", "PostForm", "Client", "DefaultClient", "Transport", "DefaultTransport", "ProxyFromEnvironment", "ProxyURL",
+		},
+		"net/smtp": {"*"},
+		"net/rpc":  {"*"},
 	}
 )
 
@@ -346,7 +371,7 @@ func TestTable(t *testing.T) {
 			}
 		}
 	}
-	for rule, reason := range union(exceptions, blankImports, fileExceptions) {
+	for rule, reason := range union(exceptions, blankImports, fileExceptions, dials) {
 		if len(reason) < 10 {
 			t.Errorf("exception %q has no reason", rule)
 		}
@@ -409,6 +434,9 @@ func TestWorldComesIn(t *testing.T) {
 		}
 		if !below(s.dir, listens) {
 			forbid(t, s, listening, "only app opens listening sockets")
+		}
+		if dials[s.dir] == "" && dials[s.name] == "" {
+			forbid(t, s, dialing, "what connects is in the table of dials; fetch is the guarded dialer (DN4)")
 		}
 	}
 }
