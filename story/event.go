@@ -71,6 +71,7 @@ const (
 	Count                    // how many
 	Listener                 // which of our listeners
 	Item                     // id of the queue item
+	Signed                   // domain and keys that signed it, or why none did
 )
 
 // keyWords are the words before (and for some after) the value of a fact.
@@ -96,6 +97,7 @@ var keyWords = [...]struct{ name, before, after string }{
 	Count:     {"count", "count ", ""},
 	Listener:  {"listener", "listener ", ""},
 	Item:      {"item", "queue item ", ""},
+	Signed:    {"signed", "signed by ", ""},
 }
 
 // String names the key as JSON does.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/postino-mail/postino"
@@ -23,11 +24,11 @@ var ErrHeader = errors.New("message header is too large")
 func (l *Letter) Open(now time.Time) {
 	l.body = l.p.opts.Blobs.Create(now)
 	l.index = message.NewIndexer(l.p.opts.Limits.Message)
-	l.ended = !l.Repair
+	l.ended = !l.Repair && !l.Outward && !l.seals()
 }
 
-// Write takes content as it is to be stored: to the body store and to the
-// indexer in one pass.
+// Write takes content as it is to be stored: to the body store, to the indexer and
+// to the hashes for signatures in one pass.
 func (l *Letter) Write(b []byte) (int, error) {
 	n := len(b)
 	if !l.ended {
@@ -45,6 +46,7 @@ func (l *Letter) Write(b []byte) (int, error) {
 			return 0, err
 		}
 	}
+	l.proof.Write(b)
 	if err := l.write(b); err != nil {
 		return 0, err
 	}
@@ -62,14 +64,20 @@ func headerEnd(b []byte, from int) int {
 	return -1
 }
 
-// endHeader writes the mended header; what follows begins with the empty line.
+// endHeader writes the header that was held back, mended if need be; what follows
+// begins with the empty line.
 func (l *Letter) endHeader(h []byte) error {
 	l.ended = true
-	mended, err := l.mend(h)
-	if err != nil {
+	if l.Repair {
+		var err error
+		if h, err = l.mend(h); err != nil {
+			return err
+		}
+	}
+	if err := l.prove(h); err != nil {
 		return err
 	}
-	return l.write(mended)
+	return l.write(h)
 }
 
 func (l *Letter) write(b []byte) error {
@@ -86,13 +94,7 @@ func (l *Letter) write(b []byte) error {
 // Finish ends the content and returns its index.
 func (l *Letter) Finish(ctx context.Context) (*message.Index, error) {
 	if !l.ended { // a message without an empty line is all header
-		if n := len(l.held); n > 0 && l.held[n-1] != '\n' {
-			l.held = append(l.held, "\r\n"...)
-		}
-		if err := l.endHeader(l.held); err != nil {
-			return nil, err
-		}
-		if err := l.write([]byte("\r\n")); err != nil {
+		if err := l.endAll(); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +104,24 @@ func (l *Letter) Finish(ctx context.Context) (*message.Index, error) {
 	if l.ix.HeaderTooLarge() {
 		return nil, postino.E(postino.Full, "take message", l.ID.String(), ErrHeader)
 	}
-	return l.ix, l.fits(ctx, l.body.Size())
+	if err := l.fits(ctx, l.body.Size()); err != nil {
+		return nil, err
+	}
+	var err error
+	l.signatures, err = l.proof.sign()
+	return l.ix, err
+}
+
+// endAll ends a header that was held back and is all there is. Only what is mended
+// gets an empty line.
+func (l *Letter) endAll() error {
+	if n := len(l.held); l.Repair && n > 0 && l.held[n-1] != '\n' {
+		l.held = append(l.held, "\r\n"...)
+	}
+	if err := l.endHeader(l.held); err != nil || !l.Repair {
+		return err
+	}
+	return l.write([]byte("\r\n"))
 }
 
 // Accepted is the event that begins the story of a letter that Finish has
@@ -117,13 +136,13 @@ func (l *Letter) Accepted(rcpts []postino.Address) *story.Event {
 			e.Text(story.MessageID, "<"+ids[0]+">")
 		}
 	}
-	return e.Int(story.Size, l.body.Size())
+	return e.Int(story.Size, l.body.Size()).Text(story.Signed, l.proof.signedBy())
 }
 
 // Commit makes the letter durable, with its story: when it returns nil the
 // queue is responsible for it (SS21, QU1).
 func (l *Letter) Commit(ctx context.Context, events ...*story.Event) error {
-	m, err := l.message()
+	m, err := l.message(ctx)
 	if err != nil {
 		return err
 	}
@@ -132,7 +151,12 @@ func (l *Letter) Commit(ctx context.Context, events ...*story.Event) error {
 }
 
 // message is the letter as the queue takes it.
-func (l *Letter) message() (*queue.Message, error) {
+func (l *Letter) message(ctx context.Context) (*queue.Message, error) {
+	sets, err := l.p.sets(ctx, l.proof.sealer, l.sealing(), l.Arrival)
+	if err != nil {
+		return nil, err
+	}
+	prefix := slices.Concat(l.signatures, l.Prefix)
 	staged, err := l.body.Finish()
 	if err != nil {
 		return nil, err
@@ -142,7 +166,7 @@ func (l *Letter) message() (*queue.Message, error) {
 		e := &l.Envelope
 		it := &queue.Item{
 			Message: l.ID, Transport: transport, From: e.From, SMTPUTF8: e.SMTPUTF8, Body: e.Body, EnvID: e.EnvID, Ret: e.Ret,
-			Terms: e.Terms, User: l.User.ID, Received: now, Prefix: l.Prefix,
+			Terms: e.Terms, User: l.User.ID, Received: now, Prefix: prefix,
 		}
 		if m.Items = append(m.Items, it); len(m.Items) == 1 {
 			it.ID = l.ID
@@ -159,7 +183,7 @@ func (l *Letter) message() (*queue.Message, error) {
 	}
 	for at, s := range l.sites {
 		it := item(queue.Relay)
-		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, append([]byte(at.trace), l.Prefix...), s.rcpts
+		it.Dest, it.From, it.Prefix, it.Rcpts = at.dest, at.from, slices.Concat(sets[at.seal], []byte(at.trace), prefix), s.rcpts
 		if at.trace != "" {
 			m.Events = append(m.Events, l.p.forwardEvent(it, now))
 		}

@@ -50,9 +50,13 @@ type Letter struct {
 	quotas  []uint64 // accounts with a quota, asked again when the size is known
 	targets int
 
+	proof proof
+	// signatures are DKIM-Signature fields.
+	signatures []byte
+
 	body  *blob.Writer
 	index *message.Indexer
-	held  []byte // a header that is mended, until it is complete
+	held  []byte // a header that is mended or signed, until it is complete
 	ended bool   // the header that was held back is written
 	ix    *message.Index
 }
@@ -70,6 +74,7 @@ type place struct {
 	dest  string
 	from  postino.Address
 	trace string
+	seal  string // domain that seals what goes there
 }
 
 // site is what goes to one place, and becomes an item.
@@ -209,11 +214,18 @@ func (l *Letter) addLocal(ctx context.Context, to postino.Recipient, r *director
 // places finds out where the addresses are served that one of ours leads to.
 func (l *Letter) places(ctx context.Context, from postino.Address, to []directory.Forward) (all []place, err error) {
 	trace := "Delivered-To: " + from.String() + "\r\n"
+	seal := ""
+	if dom, err := l.p.opts.Directory.Domain(ctx, from.Domain); err == nil && dom.Seal {
+		seal = dom.Name
+	} else if err != nil && !postino.Is(err, postino.NotFound) && !postino.Is(err, postino.Invalid) {
+		return nil, err
+	}
 	all = make([]place, len(to))
 	for i := range to {
 		if all[i], err = l.place(ctx, to[i].Address, trace); err != nil {
 			return nil, err
 		}
+		all[i].seal = seal
 	}
 	return all, nil
 }
@@ -245,11 +257,15 @@ func (p *Post) Onward(ctx context.Context, it *queue.Item, rcpt int, to []direct
 	for i, f := range to {
 		l.addForeign(places[i], forwarded(r, f.Address))
 	}
+	sets, err := p.sealStored(ctx, it, l.sealing())
+	if err != nil {
+		return nil, err
+	}
 	m := &queue.Message{}
 	for at, s := range l.sites {
 		m.Items = append(m.Items, &queue.Item{
 			Message: it.Message, Transport: queue.Relay, Dest: at.dest, From: at.from, SMTPUTF8: it.SMTPUTF8, Body: it.Body, EnvID: it.EnvID, Ret: it.Ret,
-			Terms: it.Terms, User: it.User, Blob: it.Blob, Size: it.Size, Received: it.Received, Prefix: append([]byte(at.trace), it.Prefix...), Rcpts: s.rcpts,
+			Terms: it.Terms, User: it.User, Blob: it.Blob, Size: it.Size, Received: it.Received, Prefix: slices.Concat(sets[at.seal], []byte(at.trace), it.Prefix), Rcpts: s.rcpts,
 		})
 	}
 	for i := range m.Items {
@@ -301,7 +317,7 @@ func (l *Letter) place(ctx context.Context, to postino.Address, trace string) (p
 	if err != nil {
 		return place{}, err
 	}
-	return place{l.p.opts.Dest(route, to), from, trace}, nil
+	return place{dest: l.p.opts.Dest(route, to), from: from, trace: trace}, nil
 }
 
 // addForeign notes an address elsewhere, unless the message goes there anyway.

@@ -149,7 +149,7 @@ func (p *Post) send(ctx context.Context, d *reports.DSN, about *queue.Item) (*qu
 	if _, err := l.Finish(ctx); err != nil {
 		return nil, "", err
 	}
-	m, err := l.message()
+	m, err := l.message(ctx)
 	if err != nil {
 		return nil, "", err
 	}

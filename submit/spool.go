@@ -101,7 +101,7 @@ func uid(d *mailfile.Drop) string {
 
 // commitDrop commits the letter with the name of its drop.
 func (p *Post) commitDrop(ctx context.Context, l *Letter, name string, events []*story.Event) error {
-	m, err := l.message()
+	m, err := l.message(ctx)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ import (
 // house is a Post on real stores, with a queue that hands every item to the test.
 type house struct {
 	*Post
-	t     *testing.T
+	t     testing.TB
 	items chan *queue.Item
 }
 
@@ -70,7 +70,7 @@ func addr(s string) postino.Address {
 
 // open makes a house: ana@here.example is a user, list@ leads to ana and to
 // bob@there.example, away@ to bob alone, mx.example is a relay domain.
-func open(t *testing.T, outcome func(*queue.Item, int) queue.Outcome) *house {
+func open(t testing.TB, outcome func(*queue.Item, int) queue.Outcome) *house {
 	t.Helper()
 	fs := vfs.Memory()
 	db, err := lsm.Open(fs, "/kv", lsm.Options{})
@@ -83,7 +83,7 @@ func open(t *testing.T, outcome func(*queue.Item, int) queue.Outcome) *house {
 		t.Fatal(err)
 	}
 	boxes := mailbox.New(db, blobs, mailbox.Options{})
-	dir := directory.New(db, directory.Options{Argon2: directory.Argon2{MemoryKiB: 8, Time: 1, Threads: 1}, Accounts: directory.AccountHooks{
+	dir := directory.New(db, directory.Options{DKIM: &directory.DKIM{RSA: someRSA}, Argon2: directory.Argon2{MemoryKiB: 8, Time: 1, Threads: 1}, Accounts: directory.AccountHooks{
 		Create: func(tx kv.Tx, u directory.User) error {
 			return boxes.Create(tx, mailbox.AccountID(u.ID), mailbox.Quota{Bytes: u.Quota}, u.Created)
 		},
