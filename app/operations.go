@@ -12,45 +12,51 @@ import (
 
 // operations is everything that [Admin.Call] can do.
 var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any, error){
-	"domain.add":        operation((*Stores).addDomain),
-	"domain.change":     operation((*Stores).changeDomain),
-	"domain.list":       operation((*Stores).listDomains),
-	"domain.remove":     operation((*Stores).removeDomain),
-	"recipients.add":    operation((*Stores).addRecipients),
-	"recipients.remove": operation((*Stores).removeRecipients),
-	"recipients.list":   operation((*Stores).listRecipients),
-	"user.add":          operation((*Stores).addUser),
-	"user.list":         operation((*Stores).listUsers),
-	"user.remove":       operation((*Stores).removeUser),
-	"user.passwd":       operation((*Stores).setPassword),
-	"user.app-password": operation((*Stores).addAppPassword),
-	"user.limits":       operation((*Stores).sendLimits),
-	"user.delegate":     operation((*Stores).delegate),
-	"user.quota":        operation((*Stores).quota),
-	"acl.list":          operation((*Stores).listAccess),
-	"acl.set":           operation((*Stores).setAccess),
-	"alias.add":         operation((*Stores).addAlias),
-	"alias.list":        operation((*Stores).listAliases),
-	"alias.remove":      operation((*Stores).removeAlias),
-	"route.add":         operation((*Stores).setRoute),
-	"route.list":        operation((*Stores).listRoutes),
-	"route.show":        operation((*Stores).showRoute),
-	"route.remove":      operation((*Stores).removeRoute),
-	"route.test":        operation((*Stores).testRoute),
-	"trace":             operation((*Stores).trace),
-	"queue.list":        operation((*Stores).listQueue),
-	"queue.summary":     operation((*Stores).summarizeQueue),
-	"queue.top":         operation((*Stores).topQueue),
-	"queue.hold":        operation(holdQueue),
-	"queue.release":     operation(releaseQueue),
-	"queue.retry":       operation(retryQueue),
-	"queue.reroute":     operation(rerouteQueue),
-	"queue.remove":      operation(removeQueue),
-	"probe":             operation((*Stores).probe),
-	"import.prepare":    operation((*Stores).importPrepare),
-	"import.known":      operation((*Stores).importKnown),
-	"export.mailboxes":  operation((*Stores).exportMailboxes),
-	"export.list":       operation((*Stores).exportList),
+	"domain.add":          operation((*Stores).addDomain),
+	"domain.change":       operation((*Stores).changeDomain),
+	"domain.list":         operation((*Stores).listDomains),
+	"domain.remove":       operation((*Stores).removeDomain),
+	"recipients.add":      operation((*Stores).addRecipients),
+	"recipients.remove":   operation((*Stores).removeRecipients),
+	"recipients.list":     operation((*Stores).listRecipients),
+	"user.add":            operation((*Stores).addUser),
+	"user.list":           operation((*Stores).listUsers),
+	"user.remove":         operation((*Stores).removeUser),
+	"user.passwd":         operation((*Stores).setPassword),
+	"user.change":         operation((*Stores).changeUser),
+	"user.limits":         operation((*Stores).sendLimits),
+	"user.delegate":       operation((*Stores).delegate),
+	"user.quota":          operation((*Stores).quota),
+	"app-password.add":    operation((*Stores).addAppPassword),
+	"app-password.list":   operation((*Stores).listAppPasswords),
+	"app-password.remove": operation((*Stores).removeAppPassword),
+	"grant.token":         operation((*Stores).makeToken),
+	"grant.list":          operation((*Stores).listGrants),
+	"grant.end":           operation((*Stores).endGrant),
+	"acl.list":            operation((*Stores).listAccess),
+	"acl.set":             operation((*Stores).setAccess),
+	"alias.add":           operation((*Stores).addAlias),
+	"alias.list":          operation((*Stores).listAliases),
+	"alias.remove":        operation((*Stores).removeAlias),
+	"route.add":           operation((*Stores).setRoute),
+	"route.list":          operation((*Stores).listRoutes),
+	"route.show":          operation((*Stores).showRoute),
+	"route.remove":        operation((*Stores).removeRoute),
+	"route.test":          operation((*Stores).testRoute),
+	"trace":               operation((*Stores).trace),
+	"queue.list":          operation((*Stores).listQueue),
+	"queue.summary":       operation((*Stores).summarizeQueue),
+	"queue.top":           operation((*Stores).topQueue),
+	"queue.hold":          operation(holdQueue),
+	"queue.release":       operation(releaseQueue),
+	"queue.retry":         operation(retryQueue),
+	"queue.reroute":       operation(rerouteQueue),
+	"queue.remove":        operation(removeQueue),
+	"probe":               operation((*Stores).probe),
+	"import.prepare":      operation((*Stores).importPrepare),
+	"import.known":        operation((*Stores).importKnown),
+	"export.mailboxes":    operation((*Stores).exportMailboxes),
+	"export.list":         operation((*Stores).exportList),
 }
 
 // None stands where an operation has no result.
@@ -90,11 +96,6 @@ type Alias struct {
 
 // Named carries the one name that an operation works on.
 type Named struct{ Name string }
-
-// AppPassword asks for an app password and carries it back, once.
-type AppPassword struct {
-	Address, Name, Secret string
-}
 
 func (s *Stores) addDomain(ctx context.Context, d Domain) (None, error) {
 	name, err := postino.CanonicalDomain(d.Name)
@@ -181,14 +182,6 @@ func (s *Stores) removeUser(ctx context.Context, n Named) (None, error) {
 
 func (s *Stores) setPassword(ctx context.Context, u User) (None, error) {
 	return byAddress(func(a postino.Address) error { return s.Directory.SetPassword(ctx, a, u.Password) }, u.Address)
-}
-
-func (s *Stores) addAppPassword(ctx context.Context, p AppPassword) (AppPassword, error) {
-	_, err := byAddress(func(a postino.Address) (err error) {
-		p.Secret, _, err = s.Directory.AddAppPassword(ctx, a, p.Name, directory.AllServices)
-		return err
-	}, p.Address)
-	return p, err
 }
 
 func (s *Stores) addAlias(ctx context.Context, in Alias) (None, error) {

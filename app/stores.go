@@ -37,6 +37,8 @@ type StoreOptions struct {
 	Argon2 directory.Argon2
 	// Legacy are the elder SASL mechanisms that are offered.
 	Legacy []string
+	// Tokens takes the tokens that the directory makes (OAUTHBEARER, XOAUTH2).
+	Tokens bool
 	// NoChannelBinding leaves the -PLUS mechanisms out.
 	NoChannelBinding bool
 	// Certificates are those that the listeners may have shown; nil: none.
@@ -88,6 +90,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 	s.Directory = directory.New(db, directory.Options{
 		Logger: o.Logger, Metrics: o.Metrics, Accounts: s.accountHooks(), AcceptAny: o.AnyUser, Argon2: o.Argon2,
 		Legacy: o.Legacy, NoChannelBinding: o.NoChannelBinding, Realm: o.Hostname, Certificates: o.Certificates,
+		OwnTokens: o.Tokens, Notify: s.notify,
 	})
 	s.Stories = story.New(db, story.Options{Logger: o.Logger, IDs: s.IDs})
 	local := deliver.New(deliver.Options{

@@ -75,6 +75,7 @@ type TLS struct {
 type Auth struct {
 	Legacy         []string // of "cram-md5" and "digest-md5"
 	ChannelBinding bool     // offer the -PLUS forms of SCRAM
+	Tokens         bool     // offer OAUTHBEARER and XOAUTH2
 }
 
 // Log is what is logged and how: "debug", "info", "warn" or "error"; "text" or

@@ -84,6 +84,10 @@ var keys = []key{
 		doc:   "Offers SCRAM bound to the TLS connection (-PLUS), which nobody in the middle can\npass on. A few programs choose it and cannot do it: see docs/authentication.md.",
 		field: func(t target) any { return &t.Auth.ChannelBinding }},
 
+	{table: "auth", name: "tokens", def: "false",
+		doc:   "Offers OAUTHBEARER and XOAUTH2 for the tokens that postino user token makes.",
+		field: func(t target) any { return &t.Auth.Tokens }},
+
 	{table: "log", name: "level", def: "info", doc: "debug, info, warn or error.",
 		choices: []string{"debug", "info", "warn", "error"}, field: func(t target) any { return &t.Log.Level }},
 	{table: "log", name: "format", def: "text", doc: "text or json.",

@@ -83,7 +83,9 @@ func (d *Directory) AddAppPassword(ctx context.Context, addr postino.Address, la
 		return "", p, err
 	}
 	p = AppPassword{Name: label, Services: services, Created: time.Now().UTC().Truncate(time.Second)}
+	var who User
 	err = d.onUser(ctx, op, addr, func(_ kv.Tx, u *record) error {
+		who = u.User
 		if len(u.Apps) >= MaxAppPasswords {
 			return postino.E(postino.Full, op, name(addr), fmt.Errorf("%d app passwords are the most", MaxAppPasswords))
 		}
@@ -95,6 +97,7 @@ func (d *Directory) AddAppPassword(ctx context.Context, addr postino.Address, la
 	if err != nil {
 		return "", AppPassword{}, err
 	}
+	d.notify(ctx, AppPasswordAdded, who, label)
 	return secret, p, nil
 }
 
@@ -102,15 +105,22 @@ func (d *Directory) AddAppPassword(ctx context.Context, addr postino.Address, la
 // of this id.
 func (d *Directory) RemoveAppPassword(ctx context.Context, addr postino.Address, id uint64) error {
 	const op = "remove app password"
-	return d.onUser(kv.Deleting(ctx), op, addr, func(tx kv.Tx, u *record) error {
+	var who User
+	var label string
+	err := d.onUser(kv.Deleting(ctx), op, addr, func(tx kv.Tx, u *record) error {
 		for i, a := range u.Apps {
 			if a.ID == id {
+				who, label = u.User, a.Name
 				u.Apps = append(u.Apps[:i:i], u.Apps[i+1:]...)
 				return tx.Delete(touchKey(appKey{u.ID, id}))
 			}
 		}
 		return postino.E(postino.NotFound, op, name(addr), fmt.Errorf("no app password %d", id))
 	})
+	if err == nil {
+		d.notify(ctx, AppPasswordRemoved, who, label)
+	}
+	return err
 }
 
 // AppPasswords lists the app passwords of a user, oldest first.

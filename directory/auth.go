@@ -101,13 +101,19 @@ func (d *Directory) begin(ctx context.Context, c Credentials) (*attempt, error) 
 	if err := t.look(ctx); err != nil {
 		return nil, err
 	}
-	wait, ok := d.guard.admit(t.net, t.login.account, time.Now())
+	wait, ok := t.admit(ctx)
 	if !ok {
 		d.obs.blocked(c)
 		return nil, refuse(postino.Transient, ErrBlocked)
 	}
 	pause(ctx, wait)
 	return t, nil
+}
+
+// admit asks the guard.
+func (t *attempt) admit(ctx context.Context) (time.Duration, bool) {
+	now := time.Now()
+	return t.d.guard.admit(t.net, t.login.account, now, func() bool { return t.d.knowsNetwork(ctx, t.login, t.net, now) })
 }
 
 // look finds what the user name leads to now.
@@ -128,7 +134,9 @@ func (t *attempt) end(ctx context.Context, ok, repeated bool, err error) (User, 
 	case !ok || t.login.user == nil || t.login.denied:
 		return User{}, t.fail(ctx, repeated)
 	}
-	t.d.guard.succeeded(t.net, t.login.account)
+	if t.d.guard.succeeded(t.net, t.login.account) {
+		t.d.keepNetwork(ctx, t.login.user.ID, t.net, time.Now())
+	}
 	if err := t.authorise(ctx); err != nil {
 		return User{}, err
 	}

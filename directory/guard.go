@@ -8,7 +8,7 @@ import (
 )
 
 // FailureLimits bound guessing (AU3). Zero fields mean the default. The counts
-// live in memory: a restart forgets them.
+// live in memory: a restart forgets them, and not the networks that users know.
 type FailureLimits struct {
 	// A failed login is answered after MinDelay, and after one MinDelay more
 	// for each failure that its network has to its name, up to MaxDelay.
@@ -122,8 +122,9 @@ func network(a netip.Addr) netip.Prefix {
 }
 
 // admit tells whether the network may try at all, and how long the try is to
-// wait first.
-func (g *guard) admit(net netip.Prefix, account string, now time.Time) (wait time.Duration, ok bool) {
+// wait first. remembers is asked whether the account was opened from there before
+// what is in memory.
+func (g *guard) admit(net netip.Prefix, account string, now time.Time, remembers func() bool) (wait time.Duration, ok bool) {
 	if net.IsValid() {
 		if t, _, _ := g.networks.get(net); now.Before(t.blocked) {
 			return 0, false
@@ -134,6 +135,10 @@ func (g *guard) admit(net netip.Prefix, account string, now time.Time) (wait tim
 		return 0, true
 	}
 	if _, _, known := g.familiar.get(familiar{account, net}); known {
+		return 0, true
+	}
+	if remembers() {
+		g.succeeded(net, account)
 		return 0, true
 	}
 	return g.limits.MaxDelay, true
@@ -168,12 +173,15 @@ func (g *guard) count(account string, now time.Time) int {
 	return n
 }
 
-// succeeded remembers the network as the account's own.
-func (g *guard) succeeded(net netip.Prefix, account string) {
+// succeeded remembers the network as the account's own, and tells whether it is
+// new in memory.
+func (g *guard) succeeded(net netip.Prefix, account string) bool {
 	k := familiar{account, net}
-	if _, gen, known := g.familiar.get(k); !known {
+	_, gen, known := g.familiar.get(k)
+	if !known {
 		g.familiar.put(gen, k, struct{}{})
 	}
+	return !known
 }
 
 // pause waits, or less when ctx ends.

@@ -71,6 +71,22 @@ func (o observer) blocked(c Credentials) {
 	o.log.Debug("login from a blocked network", "service", c.Service, "remote", c.Remote)
 }
 
+func (o observer) changed(k NoticeKind, u User, name string) {
+	o.log.Info("credentials changed", "what", k, "user", postino.Printable(u.Address.String()), "name", name)
+}
+
+func (o observer) granted(u User, g Grant) {
+	o.log.Info("access granted", "user", postino.Printable(u.Address.String()), "kind", g.Kind, "name", g.Name, "remote", g.Remote)
+}
+
+func (o observer) networkNotKept(user uint64, err error) {
+	o.log.Warn("network of a login not kept", "account", user, "error", err)
+}
+
+func (o observer) useNotNoted(err error) {
+	o.log.Warn("use of a session not noted", "error", err)
+}
+
 func (o observer) touchFailed(k appKey, err error) {
 	o.log.Warn("use of an app password not noted", "account", k.user, "error", err)
 }

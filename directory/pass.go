@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/postino-mail/postino"
 )
@@ -13,7 +14,7 @@ type Pass struct {
 	user    string // canonical address
 	account uint64
 	by      proof
-	id      uint64 // revision of the password, or id of the app password
+	id      uint64 // revision of the password, or id of the app password or grant
 }
 
 // proof says what a Pass stands on beside the user.
@@ -23,6 +24,7 @@ const (
 	byOther    proof = iota // what is not kept here: a certificate, the word of a peer
 	byPassword              // his own
 	byApp                   // an app password
+	byGrant                 // a session or a token, and what that stands on
 )
 
 // Vouched is a user for whom a trusted peer speaks, as one who has logged in.
@@ -31,10 +33,16 @@ func Vouched(u User) User {
 	return u
 }
 
+// maxStanding is how many grants a login stands on at most: a token that was asked
+// for in a session, and that.
+const maxStanding = 2
+
 // holds tells whether what the pass stands on is still there.
 func (p Pass) holds(l *login) bool {
 	switch {
 	case l.user == nil, l.denied, l.user.ID != p.account:
+		return false
+	case p.by == byGrant:
 		return false
 	case p.by == byPassword:
 		return l.user.Revision == p.id
@@ -55,6 +63,11 @@ func (d *Directory) Stays(ctx context.Context, p Pass) (bool, error) {
 	l, err := d.login(ctx, p.user)
 	if err != nil {
 		return false, postino.E(postino.Transient, "look for", postino.Printable(p.user), err)
+	}
+	for steps := 0; p.by == byGrant && steps < maxStanding; steps++ {
+		if p, err = d.standing(ctx, p, time.Now()); err != nil {
+			return false, postino.E(postino.Transient, "look for", postino.Printable(l.account), err)
+		}
 	}
 	return p.holds(l), nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/postino-mail/postino"
@@ -69,8 +70,11 @@ func (d *Directory) SASL(p Peer, done func(name string, u User, err error) error
 		return a
 	}
 	a.Legacy = d.opts.Legacy
+	if d.opts.OwnTokens || d.opts.Tokens != nil {
+		a.Token = b.token
+	}
 	if d.opts.Tokens != nil {
-		a.Token, a.Discovery = b.token, d.opts.Tokens.Discovery()
+		a.Discovery = d.opts.Tokens.Discovery()
 	}
 	if len(b.certified()) > 0 {
 		a.External = b.external
@@ -138,7 +142,7 @@ func (t *attempt) prove(ctx context.Context, c sasl.Claim, a *sasl.Attempt, prov
 	if err := t.look(ctx); err != nil {
 		return User{}, err
 	}
-	if _, ok := t.d.guard.admit(t.net, t.login.account, time.Now()); !ok { // tries that were begun before the block
+	if _, ok := t.admit(ctx); !ok { // tries that were begun before the block
 		t.d.obs.blocked(t.c)
 		return User{}, refuse(postino.Transient, ErrBlocked)
 	}
@@ -224,7 +228,7 @@ func (b *binding) token(ctx context.Context, in sasl.Token) (string, error) {
 	if err != nil {
 		return b.verdict(in.User, User{}, err)
 	}
-	name, err := b.d.opts.Tokens.Validate(ctx, in)
+	name, err := b.validate(ctx, t, in)
 	ok := err == nil
 	if postino.Is(err, postino.Denied) {
 		err = nil
@@ -241,6 +245,19 @@ func (b *binding) token(ctx context.Context, in sasl.Token) (string, error) {
 	}
 	u, err := t.end(ctx, ok, false, err)
 	return b.verdict(in.User, u, err)
+}
+
+// validate finds whose token it is: one of ours, or of somebody whom we ask.
+func (b *binding) validate(ctx context.Context, t *attempt, in sasl.Token) (string, error) {
+	switch own := strings.HasPrefix(in.Token, tokenPrefix); {
+	case own && b.d.opts.OwnTokens:
+		u, g, err := b.d.Redeem(ctx, in.Token, AccessToken, b.peer.Service, time.Now())
+		t.by, t.id = byGrant, g.ID
+		return u.Address.String(), err
+	case own || b.d.opts.Tokens == nil:
+		return "", refuse(postino.Denied, ErrCredentials)
+	}
+	return b.d.opts.Tokens.Validate(ctx, in)
 }
 
 // certified are the addresses that a verified client certificate is for.

@@ -39,6 +39,9 @@ import (
 //	d e owner delegate         who may send as the owner
 //	d f delegate owner         the same, the other way round
 //	d v kind name              who is trusted with mail of others
+//	d h sum                    grant: session or token, under the sum of its secret
+//	d y user id                sum of the secret of a grant
+//	d n user network           when a user last logged in from there, outside the mark
 //	d s id                     what the user sent lately, outside the mark
 //	d k                        the secret that salts come from, outside the mark
 //

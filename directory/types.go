@@ -1,7 +1,9 @@
 package directory
 
 import (
+	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -218,8 +220,13 @@ type Options struct {
 	// Certificates are those that our listeners may have shown, for channel
 	// binding; nil: not known.
 	Certificates func() []*x509.Certificate
-	// Tokens checks OAuth tokens; nil: none are taken.
+	// Tokens checks OAuth tokens of others; nil: none are taken.
 	Tokens TokenValidator
+	// OwnTokens takes the tokens that Grant makes.
+	OwnTokens bool
+	// Notify is told what was changed about how somebody gets in (AU9), after the
+	// change; nil: nobody is.
+	Notify func(ctx context.Context, n Notice)
 	// Sends are the limits of users who have none of their own. Zero fields
 	// are 500 in an hour and 2,000 in a day.
 	Sends SendLimits
@@ -236,6 +243,22 @@ func (s Services) String() string {
 		}
 	}
 	return strings.TrimPrefix(text, " ")
+}
+
+// ParseServices reads what String writes; empty is all of them. The error is
+// Invalid.
+func ParseServices(text string) (s Services, err error) {
+	if text == "" {
+		return AllServices, nil
+	}
+	for word := range strings.FieldsSeq(text) {
+		i := slices.Index([]string{"smtp", "imap", "pop3"}, word)
+		if i < 0 {
+			return 0, postino.E(postino.Invalid, "read services", postino.Printable(word), errors.New("it is none of smtp, imap, pop3"))
+		}
+		s |= 1 << i
+	}
+	return s, nil
 }
 
 // words are the names of an enumeration, by value.

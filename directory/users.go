@@ -164,12 +164,18 @@ func (d *Directory) SetPassword(ctx context.Context, addr postino.Address, passw
 	if err != nil {
 		return err
 	}
+	var who User
 	// A password that got about is changed on a full disk too.
-	return d.onUser(kv.Deleting(ctx), op, addr, func(_ kv.Tx, u *record) error {
+	err = d.onUser(kv.Deleting(ctx), op, addr, func(_ kv.Tx, u *record) error {
 		u.Hash, u.Secrets = hash, kept
 		u.Revision++
+		who = u.User
 		return nil
 	})
+	if err == nil {
+		d.notify(ctx, PasswordChanged, who, "")
+	}
+	return err
 }
 
 // RemoveUser removes a user, and its account in other rooms. Conflict: an
@@ -191,6 +197,12 @@ func (d *Directory) RemoveUser(ctx context.Context, addr postino.Address) error 
 			}
 		}
 		if err := removeDelegations(tx, u.ID); err != nil {
+			return err
+		}
+		if err := removeGrants(tx, u.ID); err != nil {
+			return err
+		}
+		if err := removeFamiliar(tx, u.ID); err != nil {
 			return err
 		}
 		if err := tx.Delete(idKey('s', u.ID)); err != nil {

@@ -33,7 +33,7 @@ func TestTexts(t *testing.T) {
 	forms := map[plural.Form]string{plural.Zero: "zero", plural.One: "one", plural.Two: "two", plural.Few: "few", plural.Many: "many", plural.Other: "other"}
 	places := func(s string) []string {
 		var all []string
-		for _, p := range []string{"{{.Subject}}", "{{.Date}}", "{{.Host}}", "{{.PluralCount}}"} {
+		for _, p := range []string{"{{.Subject}}", "{{.Date}}", "{{.Host}}", "{{.Name}}", "{{.Address}}", "{{.PluralCount}}"} {
 			if n := strings.Count(s, p); n > 0 {
 				all = append(all, fmt.Sprint(p, n))
 			}

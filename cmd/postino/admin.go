@@ -153,14 +153,18 @@ func (c *domainRemoveCmd) Run(e *env) error {
 }
 
 type userCmd struct {
-	Add         userAddCmd         `cmd:"" help:"Add a user."`
-	List        userListCmd        `cmd:"" help:"List the users with what they store."`
-	Remove      userRemoveCmd      `cmd:"" help:"Remove a user and all of its mail."`
-	Passwd      userPasswdCmd      `cmd:"" help:"Set a user's password."`
-	AppPassword userAppPasswordCmd `cmd:"" help:"Make a password for one program; it is shown once."`
-	Quota       userQuotaCmd       `cmd:"" help:"Show or change how much a user may store."`
-	Limits      userLimitsCmd      `cmd:"" help:"Show or change how many recipients a user may send to."`
-	Delegate    userDelegateCmd    `cmd:"" help:"Let a user send as another one, or list who may."`
+	Add         userAddCmd      `cmd:"" help:"Add a user."`
+	List        userListCmd     `cmd:"" help:"List the users with what they store."`
+	Remove      userRemoveCmd   `cmd:"" help:"Remove a user and all of its mail."`
+	Passwd      userPasswdCmd   `cmd:"" help:"Set a user's password."`
+	Change      userChangeCmd   `cmd:"" help:"Change name, language or role, disable or enable a user."`
+	AppPassword appPasswordCmd  `cmd:"" help:"Passwords for single programs: add, list, remove."`
+	Token       tokenCmd        `cmd:"" help:"Make a token that opens for an hour at most."`
+	Sessions    sessionsCmd     `cmd:"" help:"List the sessions and tokens of a user."`
+	SignOut     signOutCmd      `cmd:"" help:"End sessions and tokens of a user."`
+	Quota       userQuotaCmd    `cmd:"" help:"Show or change how much a user may store."`
+	Limits      userLimitsCmd   `cmd:"" help:"Show or change how many recipients a user may send to."`
+	Delegate    userDelegateCmd `cmd:"" help:"Let a user send as another one, or list who may."`
 }
 
 // passwordFlags say where a password comes from.
@@ -323,20 +327,6 @@ func (c *userPasswdCmd) Run(e *env) error {
 		return err
 	}
 	return c.done(e, secret, "password of %s changed", c.Address)
-}
-
-type userAppPasswordCmd struct {
-	store
-	Address string `arg:"" help:"Address of the user."`
-	Name    string `arg:"" help:"What the password is for, \"phone\"."`
-}
-
-func (c *userAppPasswordCmd) Run(e *env) error {
-	var out app.AppPassword
-	if err := c.call(e, "user.app-password", app.AppPassword{Address: c.Address, Name: c.Name}, &out); err != nil {
-		return err
-	}
-	return said(e, "%s", out.Secret)
 }
 
 type aliasCmd struct {

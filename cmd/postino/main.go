@@ -32,7 +32,7 @@ type cli struct {
 	Dev      devCmd      `cmd:"" help:"Run a whole mail system on loopback: any sender, any recipient, any login."`
 	Serve    serveCmd    `cmd:"" help:"Run the server."`
 	Setup    setupCmd    `cmd:"" help:"Write a configuration, create the first domain and user, print the DNS records."`
-	User     userCmd     `cmd:"" help:"Users: add, list, remove, passwd, app-password, quota, limits, delegate."`
+	User     userCmd     `cmd:"" help:"Users: add, change, list, remove, passwd, app-password, token, sessions, sign-out, quota, limits, delegate."`
 	ACL      aclCmd      `cmd:"" name:"acl" help:"Rights of users on the mailboxes of others: list, set, remove."`
 	Domain   domainCmd   `cmd:"" help:"Domains: add, change, list, remove, recipients."`
 	Alias    aliasCmd    `cmd:"" help:"Aliases: add, list, remove."`
