@@ -2,7 +2,9 @@ package mailauth
 
 import (
 	"bytes"
+	"encoding/binary"
 	"hash"
+	"math/bits"
 )
 
 // Canonicalization is how a signature sees a header or a body (RFC 6376 §3.4).
@@ -51,85 +53,168 @@ type bodySum struct {
 	sum   []byte
 }
 
-// Write takes a piece of the body; it never fails.
+// Write takes a piece of the body; it never fails. Stretches that are canonical as
+// they stand, of many lines in most bodies, go to the hashes uncopied.
 func (c *canon) Write(p []byte) (int, error) {
 	n := len(p)
-	if c.cr && n > 0 && p[0] != '\n' {
-		c.octets(crlf[:1])
+	if c.cr && n > 0 {
+		if c.cr = false; p[0] == '\n' {
+			c.endLine()
+			p = p[1:]
+		} else {
+			c.stretch(crlf[:1])
+		}
 	}
-	c.cr = c.cr && n == 0
+	if c.wsp {
+		p = bytes.TrimLeft(p, wsp)
+	}
 	for len(p) > 0 {
-		i := bytes.IndexByte(p, '\n')
-		if i < 0 {
-			if p[len(p)-1] == '\r' {
-				c.cr, p = true, p[:len(p)-1]
-			}
-			c.octets(p)
+		i := c.regular(p)
+		c.stretch(p[:i])
+		if p = p[i:]; len(p) == 0 {
 			break
 		}
-		end := i
-		if i > 0 && p[i-1] == '\r' {
-			end--
+		switch p[0] {
+		case '\n':
+			c.endLine()
+			p = p[1:]
+		case '\r':
+			c.cr, p = true, p[1:] // what follows decides
+		default:
+			c.wsp, p = true, bytes.TrimLeft(p, wsp)
 		}
-		c.octets(p[:end])
-		c.endLine()
-		p = p[i+1:]
 	}
 	return n, nil
 }
 
-// octets takes a part of a line.
-func (c *canon) octets(p []byte) {
-	switch {
-	case len(p) == 0:
-	case c.simple:
+// stretch takes octets that are canonical as they stand. Line ends at their end
+// wait for text.
+func (c *canon) stretch(p []byte) {
+	if bytes.HasPrefix(p, crlf) {
+		c.wsp = false
+	}
+	text := p
+	for bytes.HasSuffix(text, crlf) {
+		text = text[:len(text)-2]
+	}
+	if len(text) > 0 {
 		c.begin()
-		c.out(p)
-	case bytes.IndexByte(p, '\t') >= 0:
-		c.reduce(p, tabOrSpace)
-	default:
-		c.reduce(p, space)
+		c.out(text)
+	}
+	for range (len(p) - len(text)) / 2 {
+		c.endLine()
 	}
 }
 
-func space(p []byte) int { return bytes.IndexByte(p, ' ') }
+// regular returns how many octets of p are canonical as they stand: up to a LF
+// without CR, in the relaxed form (RFC 6376 §3.4.4) also to white space that is not
+// one space inside of a line, or to the end of p where what follows decides.
+func (c *canon) regular(p []byte) int {
+	n := 0
+	if c.simple {
+		n = regularLines(p)
+	} else {
+		n = regularText(p)
+	}
+	if n == len(p) && n > 0 && (p[n-1] == '\r' || p[n-1] == ' ' && !c.simple) {
+		n--
+	}
+	return n
+}
 
-func tabOrSpace(p []byte) int {
-	for i, b := range p {
-		if b == ' ' || b == '\t' {
-			return i
+func regularLines(p []byte) int {
+	for at := 0; ; {
+		i := bytes.IndexByte(p[at:], '\n')
+		if i < 0 {
+			return len(p)
 		}
+		if at += i; at == 0 || p[at-1] != '\r' {
+			return at
+		}
+		at++
 	}
-	return -1
 }
 
-// reduce makes one space of each run of white space, and nothing of one at the
-// end of a line (RFC 6376 §3.4.4). find finds the first white space; single
-// spaces do not interrupt the run that is copied.
-func (c *canon) reduce(p []byte, find func([]byte) int) {
-	for len(p) > 0 {
-		if p[0] == ' ' || p[0] == '\t' {
-			c.wsp = true
-			p = p[1:]
+// Eight octets in a word.
+const (
+	ones   = 0x0101010101010101
+	sevens = 0x7f * ones
+)
+
+// zeros has the highest bit of each octet of x that is zero.
+func zeros(x uint64) uint64 { return ^(x&sevens + sevens | x | sevens) }
+
+// regularText looks at eight octets at a time for controls and for spaces that
+// follow one another.
+func regularText(p []byte) int {
+	before := uint64(0) // the lowest bit but 7 tells of a space before the word
+	for i := 0; i < len(p); {
+		if len(p)-i < 8 {
+			return regularTail(p, i)
+		}
+		x := binary.LittleEndian.Uint64(p[i:])
+		spaces := zeros(x ^ ' '*ones)
+		controls := zeros(x & (0xe0 * ones))
+		pairs := spaces & (spaces<<8 | before)
+		found := controls | pairs
+		if found == 0 {
+			before = spaces >> 56
+			i += 8
 			continue
 		}
-		c.begin()
-		end := 0
-		for {
-			i := find(p[end:])
-			if i < 0 {
-				end = len(p)
-				break
-			}
-			end += i
-			if p[end] == '\t' || end+1 == len(p) || p[end+1] == ' ' || p[end+1] == '\t' {
-				break
-			}
-			end++
+		bit := bits.TrailingZeros64(found)
+		i += bit / 8
+		if pairs>>bit&1 != 0 {
+			return i - 1
 		}
-		c.out(p[:end])
-		p = p[end:]
+		end, next := control(p, i)
+		if next == 0 {
+			return end
+		}
+		i, before = next, 0
 	}
+	return len(p)
+}
+
+// regularTail is regularText for the octets from i on.
+func regularTail(p []byte, i int) int {
+	for i < len(p) {
+		switch {
+		case p[i] == ' ' && i > 0 && p[i-1] == ' ':
+			return i - 1
+		case p[i] >= ' ':
+			i++
+		default:
+			end, next := control(p, i)
+			if next == 0 {
+				return end
+			}
+			i = next
+		}
+	}
+	return len(p)
+}
+
+// control looks at the control at i: next is where to go on, or 0 when the text is
+// regular up to end only.
+func control(p []byte, i int) (end, next int) {
+	space := i > 0 && p[i-1] == ' '
+	switch {
+	case p[i] == '\r' && (i+1 == len(p) || p[i+1] == '\n'):
+		if end = i; space {
+			end--
+		}
+		if space || i+1 == len(p) {
+			return end, 0
+		}
+		return 0, i + 2
+	case p[i] == '\t', p[i] == '\n':
+		if end = i; space {
+			end--
+		}
+		return end, 0
+	}
+	return 0, i + 1
 }
 
 // begin lets out what waited for text.
@@ -186,7 +271,7 @@ func (c *canon) give(p []byte) {
 // close ends the body and makes the sums.
 func (c *canon) close() {
 	if c.cr {
-		c.octets(crlf[:1])
+		c.stretch(crlf[:1])
 		c.cr = false
 	}
 	if c.text {

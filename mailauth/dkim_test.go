@@ -297,7 +297,7 @@ func (r *recorder) BlockSize() int    { return 1 }
 // the octets come.
 func TestCanonPieces(t *testing.T) {
 	atoms := rapid.SliceOf(rapid.SampledFrom([]string{"\r\n", "\r\n", "\n", "\r", " ", "  ", "\t", "a", "bc def", "x \t y ",
-		strings.Repeat("long ", 2000), "\r\r\n"}))
+		strings.Repeat("long ", 2000), "\r\r\n", "1234567", " one two", "tail \r\n", "a b c d \n", "\x00", "\x1f\x20", "\x21\xa0\x8a\x8d", "line of text\r\n"}))
 	rapid.Check(t, func(t *rapid.T) {
 		body := strings.Join(atoms.Draw(t, "body"), "")
 		form := Canonicalization(rapid.IntRange(0, 1).Draw(t, "form"))
