@@ -17,6 +17,7 @@ import (
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/pop3"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/vfs"
 )
@@ -147,7 +148,7 @@ func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 	o := Options{
 		Hostname: c.c.Server.Hostname, Stores: c.stores(log, metric.New()), Certs: cert, Version: version, Logger: log,
 		SMTP: c.smtpLimits(), IMAP: c.imapLimits(), POP3: c.pop3Limits(), POP3LoginDelay: c.c.POP3.LoginDelay, POP3Expire: c.c.POP3.Expire,
-		NoSoliciting: c.c.SMTP.NoSoliciting, FutureRelease: c.c.SMTP.FutureRelease,
+		DMARC: enforcement[c.c.MailAuth.DMARC], NoSoliciting: c.c.SMTP.NoSoliciting, FutureRelease: c.c.SMTP.FutureRelease,
 		Trusted: within(c.c.SMTP.Trusted), Relay: within(c.c.SMTP.RelayFrom), Proxies: within(c.c.SMTP.Proxies), XClient: within(c.c.SMTP.XClient),
 	}
 	for _, l := range c.c.Listeners {
@@ -161,6 +162,8 @@ func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 	}
 	return o, nil
 }
+
+var enforcement = map[string]receive.Enforcement{"enforce": receive.Enforce, "quarantine": receive.QuarantineOnly, "record": receive.Record}
 
 func (c *Config) certificate() (*certs.Source, error) {
 	if t := &c.c.TLS; !t.SelfSigned {

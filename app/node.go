@@ -72,6 +72,8 @@ type Options struct {
 	// Proxies which peers speak for others by the PROXY protocol, XClient by
 	// XCLIENT and XFORWARD (SS23). nil: none.
 	Relay, Proxies, XClient func(netip.Addr) bool
+	// DMARC says what becomes of mail that is not of the domain in its From.
+	DMARC receive.Enforcement
 	// NoSoliciting are the classes of solicitations that are refused.
 	NoSoliciting []string
 	// FutureRelease is how far ahead messages may be scheduled; 0: not at all.
@@ -319,7 +321,7 @@ func (n *Node) smtp(l Listener, ln net.Listener) server {
 	}
 	desk := receive.New(receive.Options{
 		Hostname: o.Hostname, Profile: profile, Auth: profile == receive.MX, Relay: o.Relay, NoSoliciting: o.NoSoliciting, Room: n.DB.Admit, Post: n.Post,
-		Directory: n.Directory, Queue: n.Queue, Mailboxes: n.Mailboxes, Stories: n.Stories, Logger: o.Logger, Metrics: o.Stores.Metrics,
+		DNS: n.Resolver, DMARC: o.DMARC, Loopback: o.Dev, Directory: n.Directory, Queue: n.Queue, Mailboxes: n.Mailboxes, Stories: n.Stories, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	})
 	users := profile == receive.Submission || profile == receive.Local
 	so := smtp.Options{

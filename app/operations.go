@@ -43,6 +43,9 @@ var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any
 	"route.show":          operation((*Stores).showRoute),
 	"route.remove":        operation((*Stores).removeRoute),
 	"route.test":          operation((*Stores).testRoute),
+	"trust.add":           operation((*Stores).addTrust),
+	"trust.list":          operation((*Stores).listTrust),
+	"trust.remove":        operation((*Stores).removeTrust),
 	"trace":               operation((*Stores).trace),
 	"queue.list":          operation((*Stores).listQueue),
 	"queue.summary":       operation((*Stores).summarizeQueue),
@@ -244,9 +247,11 @@ type Story struct {
 
 // StoryEvent is one line of a story; Facts is the event as JSON.
 type StoryEvent struct {
-	Time  time.Time
-	Text  string
-	Facts json.RawMessage
+	Time time.Time
+	Text string
+	// Details are further lines, of a judgement.
+	Details []string `json:",omitempty"`
+	Facts   json.RawMessage
 }
 
 func (s *Stores) trace(ctx context.Context, q TraceQuery) ([]Story, error) {
@@ -266,7 +271,7 @@ func (s *Stores) trace(ctx context.Context, q TraceQuery) ([]Story, error) {
 			if err != nil {
 				return nil, err
 			}
-			st.Events = append(st.Events, StoryEvent{Time: e.Time(), Text: story.Describe(e), Facts: facts})
+			st.Events = append(st.Events, StoryEvent{Time: e.Time(), Text: story.Describe(e), Details: story.Details(e), Facts: facts})
 		}
 		out = append(out, st)
 	}

@@ -26,6 +26,7 @@ type Config struct {
 	Queue     Queue
 	Relay     Relay
 	DNS       DNS
+	MailAuth  MailAuth
 	IMAP      IMAP
 	POP3      POP3
 	Storage   Storage
@@ -123,6 +124,11 @@ type DNS struct {
 	Trusted         bool
 	DNSSEC          string // auto, on, off
 	NegativeAnchors []string
+}
+
+// MailAuth says what becomes of mail that was judged.
+type MailAuth struct {
+	DMARC string // enforce, quarantine or record
 }
 
 // IMAP bounds what IMAP clients can cost.

@@ -37,6 +37,7 @@ var tables = []struct{ name, doc string }{
 	{"queue", "How long mail is tried."},
 	{"relay", "How mail goes to other servers; postino route says which way."},
 	{"dns", "Who is asked for names."},
+	{"mail_auth", "What becomes of mail that is not from whom it says it is."},
 	{"imap", "Limits for IMAP clients."},
 	{"pop3", "Limits for POP3 clients, and what they are told."},
 	{"storage", "How data are kept."},
@@ -172,6 +173,10 @@ var keys = []key{
 	{table: "dns", name: "negative_anchors", item: domain, sample: `["broken.example"]`,
 		doc:   "Zones that count as not signed while their signatures are broken (RFC 7646).",
 		field: func(t target) any { return &t.DNS.NegativeAnchors }},
+
+	{table: "mail_auth", name: "dmarc", def: "enforce",
+		doc:     "What a domain wants done with mail that is not its own. enforce: refuse it or put it\ninto Junk, as it says. quarantine: put into Junk what should be refused. record:\nonly write down what was found. See docs/authentication-of-mail.md.",
+		choices: []string{"enforce", "quarantine", "record"}, field: func(t target) any { return &t.MailAuth.DMARC }},
 
 	{table: "imap", name: "connections", def: "10000", doc: "Connections at once to each listener.", // IM6
 		min: 10, max: 1_000_000, field: func(t target) any { return &t.IMAP.Connections }},

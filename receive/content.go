@@ -27,6 +27,9 @@ func (t *transaction) Write(p []byte) (int, error) {
 		p, err = t.content.add(p, t.header)
 	}
 	if err == nil && len(p) > 0 {
+		if t.trial != nil {
+			t.trial.body(p)
+		}
 		_, err = t.letter.Write(p)
 	}
 	if err != nil {
@@ -88,6 +91,9 @@ func headerEnd(b []byte, from int) int {
 
 // header gives the header on, without what it claims in our name.
 func (t *transaction) header(h []byte) error {
+	if t.trial != nil {
+		t.trial.header(h)
+	}
 	clean, forged := mailauth.RemoveAuthResults(make([]byte, 0, len(h)), h, t.ours())
 	t.forged = forged
 	_, err := t.letter.Write(clean)

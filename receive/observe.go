@@ -18,6 +18,7 @@ type observer struct {
 	taken, bytes        *metric.Counter
 	refusals            *metric.Counter
 	loginOK, loginWrong *metric.Counter
+	judged              *metric.Counter
 }
 
 func newObserver(o *Options) *observer {
@@ -29,6 +30,7 @@ func newObserver(o *Options) *observer {
 		refusals:   o.Metrics.Counter("postino_refused_total", "Commands and messages refused, by the first digit of the reply.", "class"),
 		loginOK:    logins.With(o.Listener, "ok"),
 		loginWrong: logins.With(o.Listener, "failed"),
+		judged:     o.Metrics.Counter("postino_judged_total", "Results of the methods that judge incoming mail.", "method", "result"),
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/mailauth"
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/queue"
@@ -39,6 +41,8 @@ type Limits struct {
 	Received int
 	// Own is how many of them may be ours: 4 (SS24).
 	Own int
+	// Mail bounds the work that judges a message (MA4, MA7).
+	Mail mailauth.Limits
 }
 
 // Options says what a [Backend] works with. Post, Directory, Mailboxes, Queue
@@ -58,6 +62,15 @@ type Options struct {
 	// NoSoliciting are the classes of solicitations that are refused by their
 	// header field; the engine judges the parameter.
 	NoSoliciting []string
+	// DNS is asked about what comes from strangers on an MX listener; nil: nothing
+	// is judged. DMARC says what follows from it.
+	DNS   dns.Resolver
+	DMARC Enforcement
+	// Loopback judges clients on loopback too, which else are this machine's own
+	// programs.
+	Loopback bool
+	// Reports is told what domains want to know of their mail; nil: nobody is.
+	Reports Reports
 
 	Post      *submit.Post
 	Directory *directory.Directory

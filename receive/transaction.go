@@ -25,6 +25,7 @@ type transaction struct {
 	content  content
 	forged   int             // fields that others wrote in our name
 	ctx      context.Context // ends with the connection
+	trial    *trial          // nil: the message is not judged
 	done     bool
 }
 
@@ -84,6 +85,7 @@ func (t *transaction) Rcpt(ctx context.Context, to postino.Recipient) error {
 		return err
 	}
 	t.accepted = append(t.accepted, to.Address)
+	t.begin()
 	return nil
 }
 
@@ -153,8 +155,14 @@ func (t *transaction) Commit(ctx context.Context) (smtp.Accepted, error) {
 	if err == nil {
 		err = t.judge(ix)
 	}
+	var r ruling
+	if err == nil {
+		r, err = t.try(ctx)
+	}
 	size := t.letter.Size()
 	if err == nil {
+		t.vouch()
+		t.letter.Junk = r.junk
 		err = t.letter.Commit(ctx, append(t.events, t.connection(t.letter.Accepted(t.accepted)))...)
 	}
 	if err != nil {
@@ -163,8 +171,33 @@ func (t *transaction) Commit(ctx context.Context) (smtp.Accepted, error) {
 		return smtp.Accepted{}, err
 	}
 	t.done = true
+	if t.trial != nil {
+		t.report(&r)
+	}
 	t.s.b.observe.accepted(t, size)
 	return smtp.Accepted{ID: t.letter.ID.String()}, nil
+}
+
+// try ends the trial and carries out what it leads to. The error refuses the
+// message.
+func (t *transaction) try(ctx context.Context) (ruling, error) {
+	if t.trial == nil {
+		return ruling{}, nil
+	}
+	o := &t.s.b.opts
+	t.trial.verdict(ctx, o)
+	r, err := t.trial.rule(ctx, o)
+	if err != nil {
+		return r, err
+	}
+	t.judged(&r)
+	if r.refusal == nil {
+		return r, nil
+	}
+	if r.refusal.Code >= 500 {
+		t.report(&r)
+	}
+	return r, r.refusal
 }
 
 // judge looks at the header: for loops (SS24), and for classes of solicitations
@@ -219,6 +252,9 @@ func (t *transaction) goesTo(yield func(a []byte) bool) {
 
 // Close implements smtp.Transaction.
 func (t *transaction) Close() {
+	if t.trial != nil {
+		t.trial.close()
+	}
 	t.letter.Close()
 	if !t.done {
 		t.s.b.opts.Stories.Note(t.events...)

@@ -10,7 +10,7 @@
 //  3. An event without a transaction (a refusal) goes to [Store.Note]: a
 //     bounded list in memory that one goroutine writes in batches.
 //  4. [Store.Find] turns an address, a Message-ID or an id into messages,
-//     [Store.Get] reads the events of one, [Describe] words an event.
+//     [Store.Get] reads the events of one, [Describe] and [Details] word an event.
 //
 // Keys, all below 's':
 //

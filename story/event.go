@@ -72,6 +72,14 @@ const (
 	Listener                 // which of our listeners
 	Item                     // id of the queue item
 	Signed                   // domain and keys that signed it, or why none did
+	Decision                 // what became of a message that was judged
+	Override                 // why that is not what a policy wants
+	// The rest are details, and stand last in an event: each Method is followed by
+	// its Result, by what that is About and by the Reason.
+	Method // of authentication, as in Authentication-Results
+	Result
+	About
+	DNS // an answer that a result rests on: name, type, records, security
 )
 
 // keyWords are the words before (and for some after) the value of a fact.
@@ -98,6 +106,12 @@ var keyWords = [...]struct{ name, before, after string }{
 	Listener:  {"listener", "listener ", ""},
 	Item:      {"item", "queue item ", ""},
 	Signed:    {"signed", "signed by ", ""},
+	Decision:  {"decision", "", ""},
+	Override:  {"override", "override ", ""},
+	Method:    {"method", "", ""},
+	Result:    {"result", "=", ""},
+	About:     {"about", " ", ""},
+	DNS:       {"dns", "dns ", ""},
 }
 
 // String names the key as JSON does.
@@ -253,12 +267,18 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 	}{e.Message.String(), e.Time().UTC(), e.Kind.String(), facts})
 }
 
-// Describe words an event in one line without its time, fit for a terminal:
-// what came from outside is escaped (G6).
+// detail tells that a key begins a line of the details.
+func (k Key) detail() bool { return k == Method || k == DNS }
+
+// Describe words an event in one line without its time and its details, fit for
+// a terminal: what came from outside is escaped (G6).
 func Describe(e *Event) string {
 	b := append(make([]byte, 0, 256), e.Kind.String()...)
 	sep := ": "
 	for k, v := range e.Facts() {
+		if k.detail() {
+			break
+		}
 		b = append(b, sep...)
 		sep = ", "
 		if k > 0 && int(k) < len(keyWords) {
@@ -271,4 +291,25 @@ func Describe(e *Event) string {
 		b = append(append(append(b, k.String()...), ' '), postino.Printable(v)...)
 	}
 	return string(b)
+}
+
+// Details are the lines below the one of Describe: a method of authentication
+// with its result and why it is so, or an answer of the DNS.
+func Details(e *Event) (lines []string) {
+	for k, v := range e.Facts() {
+		switch {
+		case k.detail():
+			lines = append(lines, keyWords[k].before)
+		case len(lines) == 0:
+			continue
+		case k == Reason:
+			lines[len(lines)-1] += ": "
+		case k == Result || k == About:
+			lines[len(lines)-1] += keyWords[k].before
+		default:
+			lines[len(lines)-1] += ", "
+		}
+		lines[len(lines)-1] += postino.Printable(v)
+	}
+	return lines
 }

@@ -189,6 +189,22 @@ func TestIDsGoOn(t *testing.T) {
 	}
 }
 
+func TestDetails(t *testing.T) {
+	e := newEvent(1, 1, Judged).Text(Decision, "taken").Text(Rule, "no policy is against it").Text(Method, "spf").Text(Result, "pass").Text(About, "smtp.mailfrom=a.example").
+		Text(Reason, "ip4:192.0.2.1\r\nmatches").Text(Method, "dmarc").Text(Result, "none").Text(DNS, `a.example TXT "v=spf1 ip4:192.0.2.1" (insecure)`)
+	if got := Describe(e); got != "judged: taken, rule no policy is against it" {
+		t.Errorf("Describe = %q", got)
+	}
+	got := strings.Join(Details(e), "\n")
+	want := "spf=pass smtp.mailfrom=a.example: ip4:192.0.2.1\\x0d\\x0amatches\ndmarc=none\ndns a.example TXT \"v=spf1 ip4:192.0.2.1\" (insecure)"
+	if got != want {
+		t.Errorf("Details = %q, want %q", got, want)
+	}
+	if lines := Details(newEvent(1, 1, Refused).Text(Reason, "x").Text(Stage, "MAIL")); len(lines) != 0 {
+		t.Errorf("details of what has none: %q", lines)
+	}
+}
+
 func TestDescribeEscapes(t *testing.T) { // G6
 	e := newEvent(1, 1, Refused).Text(Helo, "a\r\nb\x1b[2J\u202e").Text(Key(200), "new")
 	got := Describe(e)

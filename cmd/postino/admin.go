@@ -410,6 +410,9 @@ func (c *traceCmd) Run(e *env) error {
 		fmt.Fprintln(e.out, s.ID)
 		for _, ev := range s.Events {
 			fmt.Fprintf(e.out, "  %s  %s\n", ev.Time.Local().Format("2006-01-02 15:04:05.000"), ev.Text)
+			for _, line := range ev.Details {
+				fmt.Fprintf(e.out, "  %23s      %s\n", "", line)
+			}
 		}
 	}
 	return nil

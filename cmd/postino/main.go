@@ -41,6 +41,7 @@ type cli struct {
 	Probe    probeCmd    `cmd:"" help:"Show each step of a delivery to an address, and send nothing."`
 	Import   importCmd   `cmd:"" help:"Move mail in: from Maildir, mbox, files or another server by IMAP."`
 	Export   exportCmd   `cmd:"" help:"Move mail out: as Maildir, mbox, files or a zip archive."`
+	Trust    trustCmd    `cmd:"" help:"Forwarders, mailing lists and ARC sealers whose mail is taken against a policy: add, remove, list."`
 	Trace    traceCmd    `cmd:"" help:"Tell the story of a message: what was decided, when, by which rule."`
 	Config   configCmd   `cmd:"" help:"Configuration file: check."`
 	Sendmail sendmailCmd `cmd:"" passthrough:"" help:"Take a message from a program, as sendmail(8) does; also under the names sendmail, mailq and newaliases."`

@@ -13,6 +13,7 @@ import (
 
 	"github.com/postino-mail/postino/app"
 	"github.com/postino-mail/postino/certs"
+	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/vfs"
@@ -29,7 +30,7 @@ type node struct {
 // startNode starts a node, which knows others if there are any.
 func startNode(t testing.TB, fs vfs.FS, a *abroad) *node {
 	t.Helper()
-	var out app.Outward
+	out := app.Outward{DNS: dns.NewFake()}
 	if a != nil {
 		out = app.Outward{DNS: a.names, Dial: a.dial, Retry: relaySchedule}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/postino-mail/postino/app"
 	"github.com/postino-mail/postino/certs"
+	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/vfs"
 )
@@ -64,10 +65,11 @@ func (w *world) start() error {
 func (w *world) options() (app.Options, error) {
 	log := slog.New(slog.DiscardHandler)
 	opts, err := app.Dev(app.DevOptions{DataDir: filepath.Join(w.dir, "data"), Password: password, PortBase: -1, Version: "script"}, log)
+	opts.Stores.Outward.DNS = dns.NewFake() // nothing asks a real name server
 	if err != nil || w.any {
 		return opts, err
 	}
-	opts.Stores = app.StoreOptions{Files: vfs.OS(), DataDir: filepath.Join(w.dir, "data"), Metrics: metric.New()}
+	opts.Stores = app.StoreOptions{Files: vfs.OS(), DataDir: filepath.Join(w.dir, "data"), Metrics: metric.New(), Outward: opts.Stores.Outward}
 	opts.Hostname, opts.Dev = "mx.example.org", false
 	for i := range opts.Listeners { // dialogues log in without TLS
 		l := &opts.Listeners[i]
@@ -176,6 +178,9 @@ func (w *world) trace(ts *testscript.TestScript, args []string) error {
 	for _, s := range stories {
 		for _, e := range s.Events {
 			fmt.Fprintln(ts.Stdout(), e.Text)
+			for _, line := range e.Details {
+				fmt.Fprintln(ts.Stdout(), "\t"+line)
+			}
 		}
 	}
 	return nil
