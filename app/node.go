@@ -126,7 +126,7 @@ func Start(opts Options) (*Node, error) {
 	if opts.Listen == nil {
 		opts.Listen = net.Listen
 	}
-	opts.Stores.Logger, opts.Stores.Hostname, opts.Stores.Certificates = opts.Logger, opts.Hostname, opts.Certs.Leaves
+	opts.Stores.Logger, opts.Stores.Hostname, opts.Stores.Certs = opts.Logger, opts.Hostname, opts.Certs
 	stores, err := openStores(opts.Stores)
 	if err != nil {
 		return nil, err
@@ -325,7 +325,7 @@ func (n *Node) smtp(l Listener, ln net.Listener) server {
 	})
 	users := profile == receive.Submission || profile == receive.Local
 	so := smtp.Options{
-		Hostname: o.Hostname, Backend: o.Inbound(desk), TLS: n.tls(l, "smtp"), ImplicitTLS: l.Service == Submissions, AuthInsecure: o.Dev || l.Clear,
+		Hostname: o.Hostname, Backend: o.Inbound(desk), TLS: n.tls(l, "smtp", "esmtp"), ImplicitTLS: l.Service == Submissions, AuthInsecure: o.Dev || l.Clear,
 		Normalise: users, LaxPipelining: o.Dev || profile == receive.Local, Trusted: o.Trusted, Limits: o.SMTP, Logger: o.Logger, Metrics: o.Stores.Metrics,
 		DSN: true, BinaryMIME: true, RequireTLSOption: true, DeliverBy: true, Priority: true, RRVS: true, NoSoliciting: o.NoSoliciting,
 		LMTP: profile == receive.LMTP, ETRN: profile == receive.MX, BURL: profile == receive.Submission, Service: string(l.Service),
@@ -371,15 +371,11 @@ func (n *Node) pop3(l Listener, ln net.Listener) server {
 }
 
 // tls returns the TLS settings of a listener, nil for one without.
-func (n *Node) tls(l Listener, alpn string) *tls.Config {
+func (n *Node) tls(l Listener, alpn ...string) *tls.Config {
 	if l.Clear || isSocket(l.Address) {
 		return nil
 	}
-	cfg := n.opts.Certs.Config(alpn)
-	if l.ClientCAs != nil {
-		cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, l.ClientCAs
-	}
-	return cfg
+	return n.opts.Certs.Config(certs.Service{ALPN: alpn, ClientCAs: l.ClientCAs})
 }
 
 // httpServer serves h on a listener that only this machine reaches.

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"log/slog"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
+	"github.com/postino-mail/postino/certs"
 	"github.com/postino-mail/postino/deliver"
 	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/dns"
@@ -41,8 +41,8 @@ type StoreOptions struct {
 	Tokens bool
 	// NoChannelBinding leaves the -PLUS mechanisms out.
 	NoChannelBinding bool
-	// Certificates are those that the listeners may have shown; nil: none.
-	Certificates func() []*x509.Certificate
+	// Certs are the certificates of the listeners; nil: there are none.
+	Certs *certs.Source
 	// Hostname is the name of this node.
 	Hostname string
 	Outward  Outward
@@ -65,6 +65,7 @@ type Stores struct {
 	// from outside, and nil then.
 	Resolver dns.Resolver
 	Names    *dns.Auto
+	Certs     *certs.Source // nil for stores of a node without
 
 	files vfs.FS
 	dir   string
@@ -81,7 +82,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stores{DB: db, IDs: new(postino.IDs), files: o.Files, dir: o.DataDir, log: o.Logger}
+	s := &Stores{DB: db, IDs: new(postino.IDs), Certs: o.Certs, files: o.Files, dir: o.DataDir, log: o.Logger}
 	o.Blobs.Logger, o.Blobs.IDs, o.Blobs.Admit = o.Logger, s.IDs, db.Admit
 	if s.Blobs, err = blob.New(db, o.Files, filepath.Join(o.DataDir, "blobs"), o.Blobs); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -89,7 +90,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 	s.Mailboxes = mailbox.New(db, s.Blobs, mailbox.Options{Logger: o.Logger})
 	s.Directory = directory.New(db, directory.Options{
 		Logger: o.Logger, Metrics: o.Metrics, Accounts: s.accountHooks(), AcceptAny: o.AnyUser, Argon2: o.Argon2,
-		Legacy: o.Legacy, NoChannelBinding: o.NoChannelBinding, Realm: o.Hostname, Certificates: o.Certificates,
+		Legacy: o.Legacy, NoChannelBinding: o.NoChannelBinding, Realm: o.Hostname, Certificates: o.Certs.Leaves,
 		OwnTokens: o.Tokens, Notify: s.notify,
 	})
 	s.Stories = story.New(db, story.Options{Logger: o.Logger, IDs: s.IDs})

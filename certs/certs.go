@@ -1,31 +1,56 @@
 package certs
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
-	"math/big"
-	"net"
+	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/metric"
 )
 
-// Source holds the certificate in use.
-type Source struct {
-	load func() (*tls.Certificate, error)
-	cur  atomic.Pointer[tls.Certificate]
-	old  atomic.Pointer[replaced]
+// Pair names the files of a certificate with its chain and of its key, PEM.
+type Pair struct{ Cert, Key string }
+
+// Options say where certificates come from.
+type Options struct {
+	// Names are those of the host, the first being the one that clients get who
+	// ask for a name that no certificate has, or for none. A self-signed
+	// certificate for them stands in while there is no other.
+	Names []string
+	// Files are read with Read, and again by Reload.
+	Files   []Pair
+	Read    func(name string) ([]byte, error)
+	Logger  *slog.Logger     // nil discards
+	Metrics *metric.Registry // nil counts nothing
 }
 
-// replaced is the certificate that was in use until then.
+// Source holds the certificates in use. All methods may be called from any
+// goroutine.
+type Source struct {
+	opts  Options
+	obs   observer
+	proof challenges // what an authority may ask for while it issues
+	roll  rollover
+
+	inUse atomic.Pointer[set]
+
+	mu    sync.Mutex // guards what follows and every change of inUse
+	files []*entry
+	acme  []*entry
+	self  *entry
+	old   []replaced
+	held  string // why what the files hold now is not in use
+}
+
+// replaced is a set that was in use until then.
 type replaced struct {
-	cert  *tls.Certificate
+	set   *set
 	until time.Time
 }
 
@@ -33,55 +58,131 @@ type replaced struct {
 // that is bound to the certificate.
 const shownFor = 5 * time.Minute
 
-// FromFiles reads a PEM certificate chain and its key with read. The error is
-// of kind Invalid.
-func FromFiles(read func(name string) ([]byte, error), certFile, keyFile string) (*Source, error) {
-	return newSource(func() (*tls.Certificate, error) {
-		certPEM, err := read(certFile)
-		if err != nil {
-			return nil, postino.E(postino.Invalid, "read certificate", certFile, err)
-		}
-		keyPEM, err := read(keyFile)
-		if err != nil {
-			return nil, postino.E(postino.Invalid, "read key", keyFile, err)
-		}
-		pair, err := tls.X509KeyPair(certPEM, keyPEM)
-		if err != nil {
-			return nil, postino.E(postino.Invalid, "load certificate", certFile, err)
-		}
-		return &pair, nil
-	})
+// New reads the files and makes a certificate that stands in for what is not
+// there yet. The error is of kind Invalid.
+func New(opts Options) (*Source, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Source{opts: opts, obs: newObserver(opts)}
+	files, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	if s.self, err = selfSigned(time.Now(), opts.Names); err != nil {
+		return nil, err
+	}
+	s.files = files
+	s.use()
+	return s, nil
 }
 
 // SelfSigned makes a key and a certificate for the names that nobody else
 // vouches for, valid for a year from now.
 func SelfSigned(now time.Time, names ...string) (*Source, error) {
-	return newSource(func() (*tls.Certificate, error) { return selfSign(now, names) })
+	self, err := selfSigned(now, names)
+	if err != nil {
+		return nil, err
+	}
+	opts := Options{Names: names, Logger: slog.New(slog.DiscardHandler)}
+	s := &Source{opts: opts, obs: newObserver(opts), self: self}
+	s.use()
+	return s, nil
 }
 
-func newSource(load func() (*tls.Certificate, error)) (*Source, error) {
-	s := &Source{load: load}
-	return s, s.Reload()
+// read loads all files.
+func (s *Source) read() ([]*entry, error) {
+	var list []*entry
+	for _, p := range s.opts.Files {
+		certPEM, err := s.opts.Read(p.Cert)
+		if err != nil {
+			return nil, postino.E(postino.Invalid, "read certificate", p.Cert, err)
+		}
+		keyPEM, err := s.opts.Read(p.Key)
+		if err != nil {
+			return nil, postino.E(postino.Invalid, "read key", p.Key, err)
+		}
+		e, err := newEntry(FromFile, certPEM, keyPEM)
+		if err != nil {
+			return nil, postino.E(postino.Invalid, "load certificate", p.Cert, err)
+		}
+		e.file = p.Cert
+		list = append(list, e)
+	}
+	return list, nil
 }
 
-// Reload loads the certificate again; on error the old one stays in use.
-func (s *Source) Reload() error {
-	pair, err := s.load()
+// Reload reads the files again. All of them take effect or none: Invalid when one
+// of them does not load; Conflict when TLSA records in DNS know the key in use and
+// not the new one, which is then taken into use as soon as they do.
+func (s *Source) Reload() error { return s.reload(context.Background()) }
+
+func (s *Source) reload(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files, err := s.read()
 	if err != nil {
 		return err
 	}
-	if before := s.cur.Swap(pair); before != nil {
-		s.old.Store(&replaced{before, time.Now()})
+	s.held = ""
+	for _, e := range files {
+		if why := s.roll.hold(ctx, s.inUse.Load(), e); why != "" {
+			s.held = why
+			return postino.E(postino.Conflict, "change certificate", e.file, errors.New(why))
+		}
 	}
+	s.files = files
+	s.use()
 	return nil
 }
 
-// Leaves are the certificates that a connection may have seen that is about to log
-// in: the one in use, and for five minutes the one before it.
-func (s *Source) Leaves() []*x509.Certificate {
-	list := []*x509.Certificate{s.cur.Load().Leaf}
-	if o := s.old.Load(); o != nil && time.Since(o.until) < shownFor {
-		list = append(list, o.cert.Leaf)
+// setACME changes the certificates that an authority has issued.
+func (s *Source) setACME(list []*entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acme = list
+	s.use()
+}
+
+// use puts what there is into use; s.mu is held, or nobody else knows s.
+func (s *Source) use() {
+	next := newSet(s.opts.Names, s.files, s.acme, []*entry{s.self})
+	if before := s.inUse.Swap(next); before != nil {
+		s.old = append(recent(s.old, time.Now()), replaced{before, time.Now()})
+	}
+}
+
+// recent leaves out what no connection can have seen that is about to log in.
+func recent(list []replaced, now time.Time) (young []replaced) {
+	for _, o := range list {
+		if now.Sub(o.until) < shownFor {
+			young = append(young, o)
+		}
+	}
+	return young
+}
+
+// Leaves are the certificates that a connection may have been shown that asked for
+// serverName and is about to log in: those in use for that name, and for five
+// minutes those before them. A nil Source has shown none.
+func (s *Source) Leaves(serverName string) (list []*x509.Certificate) {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	sets := []*set{s.inUse.Load()}
+	for _, o := range recent(s.old, time.Now()) {
+		sets = append(sets, o.set)
+	}
+	s.mu.Unlock()
+	known := map[*entry]bool{}
+	for _, c := range sets {
+		for _, e := range c.candidates(serverName) {
+			if !known[e] {
+				known[e] = true
+				list = append(list, e.cert.Leaf)
+			}
+		}
 	}
 	return list
 }
@@ -99,58 +200,7 @@ func Pool(read func(name string) ([]byte, error), file string) (*x509.CertPool, 
 	return pool, nil
 }
 
-// Expires returns when the certificate in use ends.
-func (s *Source) Expires() time.Time { return s.cur.Load().Leaf.NotAfter }
-
-// Config returns TLS settings for a listener of the service that the ALPN
-// names stand for ("imap", "smtp"); without names ALPN is ignored.
-func (s *Source) Config(alpn ...string) *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: alpn,
-		CipherSuites: []uint16{ // TLS 1.2: AEAD and forward secrecy only (RFC 9325 §4.2)
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.cur.Load(), nil },
-	}
-}
-
-// selfSign makes an ECDSA P-256 certificate.
-func selfSign(now time.Time, names []string) (*tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, postino.E(postino.Internal, "make key", "", err)
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, postino.E(postino.Internal, "make serial", "", err)
-	}
-	t := &x509.Certificate{
-		SerialNumber: serial,
-		NotBefore:    now.Add(-time.Hour), // clients with a slow clock
-		NotAfter:     now.AddDate(1, 0, 0),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	for i, name := range names {
-		if i == 0 {
-			t.Subject = pkix.Name{CommonName: name}
-		}
-		if ip := net.ParseIP(name); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
-		} else {
-			t.DNSNames = append(t.DNSNames, name)
-		}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
-	if err != nil {
-		return nil, postino.E(postino.Internal, "sign certificate", "", err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, postino.E(postino.Internal, "sign certificate", "", err)
-	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+// certificate is what the handshakes ask for.
+func (s *Source) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return s.inUse.Load().choose(hello, time.Now()).cert, nil
 }

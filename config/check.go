@@ -30,6 +30,7 @@ func (p *parser) check() {
 	if s := c.DNS.Servers; len(s) > 1 && slices.Contains(s, Recursive) {
 		p.fail(p.at["dns.servers"], "dns.servers", "\"recursive\" stands alone: then no server is in between")
 	}
+	p.checkACME()
 }
 
 func (p *parser) checkRequired() {
@@ -47,10 +48,10 @@ func (p *parser) checkRequired() {
 }
 
 // beginsTLS tells whether a kind speaks TLS from the first octet.
-func (k Kind) beginsTLS() bool { return k == Submissions || k == IMAPS || k == POP3S }
+func (k Kind) beginsTLS() bool { return k == Submissions || k == IMAPS || k == POP3S || k == HTTPS }
 
 // logsIn tells whether users log in at a kind.
-func (k Kind) logsIn() bool { return k != LMTP && k != Metrics }
+func (k Kind) logsIn() bool { return k != LMTP && k != Metrics && k != HTTP && k != HTTPS }
 
 // checkListener fills in what the kind implies.
 func (p *parser) checkListener(i int, used map[netip.AddrPort]int) {
@@ -74,9 +75,9 @@ func (p *parser) checkListener(i int, used map[netip.AddrPort]int) {
 		p.fail(tlsAt, "listener.tls", "%s always begins with TLS", l.Kind)
 		l.TLS = true
 	}
-	if l.Kind == Metrics || l.Kind == LMTP {
+	if l.Kind == Metrics || l.Kind == LMTP || l.Kind == HTTP {
 		if tlsSaid && l.TLS {
-			p.fail(tlsAt, "listener.tls", "%s is offered in clear, on loopback only", l.Kind)
+			p.fail(tlsAt, "listener.tls", "%s is offered in clear", l.Kind)
 		}
 		l.TLS = false
 	}
@@ -132,19 +133,19 @@ func parseAddress(s string) (netip.AddrPort, error) {
 // checkTLS looks for the certificate that the listeners need.
 func (p *parser) checkTLS() {
 	t := p.config.TLS
-	_, certSaid := p.at["tls.cert"]
-	_, keySaid := p.at["tls.key"]
-	selfAt := p.at["tls.self_signed"]
+	files := len(t.Cert) > 0
 	switch {
-	case certSaid != keySaid:
-		p.fail(p.at["tls"], "tls", "cert and key come together")
-	case certSaid && t.SelfSigned:
-		p.fail(selfAt, "tls.self_signed", "there is a certificate in cert and key: leave out one or the other")
-	case !certSaid && !t.SelfSigned:
+	case len(t.Cert) != len(t.Key):
+		p.fail(p.at["tls"], "tls", "cert and key come together: there must be as many of one as of the other")
+	case files && t.SelfSigned:
+		p.fail(p.at["tls.self_signed"], "tls.self_signed", "there is a certificate in cert and key: leave out one or the other")
+	case p.config.ACME.AgreeTerms && t.SelfSigned:
+		p.fail(p.at["tls.self_signed"], "tls.self_signed", "certificates come by [acme], and one of our own stands in until they are there: leave this out")
+	case !files && !t.SelfSigned && !p.config.ACME.AgreeTerms:
 		for i, l := range p.config.Listeners {
 			if l.Kind != "" && l.TLS {
 				p.fail(p.at[listenerPath(i, "")], "listener",
-					"%s needs a certificate. Write under [tls] cert and key, or self_signed = true", l.Kind)
+					"%s needs a certificate. Write under [acme] agree_terms = true, or under [tls] cert and key, or self_signed = true", l.Kind)
 				return
 			}
 		}

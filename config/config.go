@@ -20,6 +20,7 @@ type Config struct {
 	Server    Server
 	Listeners []Listener
 	TLS       TLS
+	ACME      ACME
 	Auth      Auth
 	Log       Log
 	SMTP      SMTP
@@ -51,6 +52,8 @@ const (
 	POP110      Kind = "pop3"
 	POP3S       Kind = "pop3s"
 	LMTP        Kind = "lmtp" // from other software on this host
+	HTTP        Kind = "http"
+	HTTPS       Kind = "https"
 	Metrics     Kind = "metrics"
 )
 
@@ -66,10 +69,24 @@ type Listener struct {
 	ClientCA string
 }
 
-// TLS is where the certificate comes from: from two files or from ourselves.
+// TLS is where certificates come from: from files or from ourselves, besides those
+// of ACME.
 type TLS struct {
-	Cert, Key  string // paths like Server.DataDir
+	Cert, Key  []string // paths like Server.DataDir; those at the same place belong together
 	SelfSigned bool
+}
+
+// ACME says who issues certificates; without AgreeTerms nobody does.
+type ACME struct {
+	AgreeTerms          bool
+	Email               string
+	Directory, Fallback string // URLs; Fallback may be empty
+	EAB, FallbackEAB    string // "id:key", or empty
+	CARoot              string // path like Server.DataDir, or empty
+	Names               []string
+	Challenges          []string // none: all that can be answered
+	DNSServer, DNSKey   string   // address with port, "algorithm:name:secret"; or empty
+	DNSWait             time.Duration
 }
 
 // Auth is how users log in.
@@ -175,9 +192,14 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths := []*string{&c.Server.DataDir, &c.TLS.Cert, &c.TLS.Key}
+	paths := []*string{&c.Server.DataDir, &c.ACME.CARoot}
 	for i := range c.Listeners {
 		paths = append(paths, &c.Listeners[i].ClientCA)
+	}
+	for _, list := range [][]string{c.TLS.Cert, c.TLS.Key} {
+		for i := range list {
+			paths = append(paths, &list[i])
+		}
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

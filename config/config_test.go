@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -66,15 +67,15 @@ legacy = "CRAM-MD5"
 channel_binding = false
 
 [tls]
-cert = "cert.pem"
-key = "key.pem"
+cert = ["cert.pem", "b.pem"]
+key = ["key.pem", "b.key"]
 `)
 	want := parse(t, good)
 	want.Server = Server{"xn--bcher-kva.example", `C:\data`}
 	want.Log = Log{"debug", "json"}
 	want.IMAP.PerUser = 15
 	want.SMTP.MaxSize, want.SMTP.MaxLine, want.SMTP.CommandTimeout, want.SMTP.Connections = 20e6, 2000, 30*time.Minute+30*time.Second, 32
-	want.TLS = TLS{Cert: "cert.pem", Key: "key.pem"}
+	want.TLS = TLS{Cert: []string{"cert.pem", "b.pem"}, Key: []string{"key.pem", "b.key"}}
 	want.Listeners = []Listener{{Kind: IMAPS, Address: ":993", TLS: true, ClientCA: "clients.pem"}, {Kind: IMAP143, Address: "127.0.0.1:1143"}, {Kind: Metrics, Address: "127.0.0.1:9464"}}
 	want.Auth = Auth{Legacy: []string{"cram-md5"}}
 	if !reflect.DeepEqual(c, want) {
@@ -161,7 +162,7 @@ func TestErrors(t *testing.T) {
 		{"not a host", strings.Replace(good, "Mail.Example.org", "192.0.2.1", 1), `2:12: server.hostname: "192.0.2.1" is not a host name`},
 		{"missing key", strings.Replace(good, "data_dir", "#", 1), `1:2: server.data_dir: missing. Write under [server]: data_dir = "/var/lib/postino"`},
 		{"missing kind", good + "[[listener]]\naddress = \":26\"\n", `8:3: listener.kind: missing`},
-		{"unknown kind", good + "[[listener]]\nkind = \"imasp\"\n", `"imasp" is none of smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp, metrics. Did you mean "imaps"?`},
+		{"unknown kind", good + "[[listener]]\nkind = \"imasp\"\n", `"imasp" is none of smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp, http, https, metrics. Did you mean "imaps"?`},
 		{"single brackets", strings.Replace(good, "[[listener]]", "[listener]", 1), `4:2: listener: write [[listener]]`},
 		{"double brackets", good + "[[log]]\nlevel = \"info\"\n", `8:3: log: there is one of it: write [log]`},
 		{"table as value", "log = 5\n" + good, `1:1: log: this is a table`},
@@ -175,6 +176,9 @@ func TestErrors(t *testing.T) {
 		{"unknown elder mechanism", good + "[auth]\nlegacy = [\"ntlm\"]\n", `9:1: auth.legacy: "ntlm" is none of cram-md5, digest-md5`},
 		{"no certificate", strings.Replace(good, "self_signed = true", "", 1), `4:3: listener: smtp needs a certificate`},
 		{"half a certificate", good + "cert = \"x\"\n", `6:2: tls: cert and key come together`},
+		{"two keys for one", good + "cert = [\"x\"]\nkey = [\"y\", \"z\"]\n", `6:2: tls: cert and key come together`},
+		{"ACME without a way", strings.Replace(good, "self_signed = true", "", 1) + "[acme]\nagree_terms = true\n", `8:2: acme: there is no way to prove that the hostname is ours`},
+		{"ACME and self-signed", good + "[acme]\nagree_terms = true\ndns_server = \"192.0.2.53\"\ndns_key = \"a:b:c\"\n", `tls.self_signed: certificates come by [acme]`},
 		{"two certificates", good + "cert = \"x\"\nkey = \"y\"\n", `7:15: tls.self_signed: there is a certificate`},
 		{"empty", "", "1:1: listener: missing"},
 	} {
@@ -227,11 +231,15 @@ kind = "pop4"
 
 func TestExample(t *testing.T) {
 	text := string(Example(nil))
-	if len(parse(t, text).Listeners) != len(usual)-1 || !strings.Contains(text, "\n#[[listener]]\n#kind = \"lmtp\"\n") {
+	if len(parse(t, text).Listeners) != len(usual)-3 || !strings.Contains(text, "\n#[[listener]]\n#kind = \"lmtp\"\n") {
 		t.Error("lmtp is not a comment")
 	}
-	lmtp := strings.NewReplacer("#[[listener]]", "[[listener]]", `#kind = "lmtp"`, `kind = "lmtp"`, `#address = "127.0.0.1:2424"`, `address = "127.0.0.1:2424"`)
-	c := parse(t, lmtp.Replace(text))
+	web := parse(t, string(Example(map[string]string{"acme.agree_terms": "true"})))
+	if len(web.Listeners) != len(usual)-1 || !web.ACME.AgreeTerms || web.TLS.SelfSigned {
+		t.Errorf("with ACME: %+v", web)
+	}
+	all := regexp.MustCompile(`(?m)^#(\[\[listener\]\]|kind = |address = )`)
+	c := parse(t, all.ReplaceAllString(text, "$1"))
 	if len(c.Listeners) != len(usual) {
 		t.Errorf("listeners are %v", c.Listeners)
 	}
@@ -256,7 +264,7 @@ func TestExample(t *testing.T) {
 	// What is commented out is the default: without the # nothing changes.
 	var open []string
 	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "# ") && !strings.HasPrefix(line, "#cert") && !strings.HasPrefix(line, "#key") && !strings.HasPrefix(line, "#client_ca") {
+		if strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "# ") && !noDefault.MatchString(line) {
 			line = line[1:]
 		}
 		open = append(open, line)
@@ -267,10 +275,13 @@ func TestExample(t *testing.T) {
 	c = parse(t, string(Example(map[string]string{
 		"server.hostname": "mx.example.net", "server.data_dir": `/a "b" \c`, "tls.cert": "/c", "tls.key": "/k", "log.level": "debug", "smtp.connections": "50",
 	})))
-	if c.Server != (Server{"mx.example.net", `/a "b" \c`}) || c.TLS != (TLS{"/c", "/k", false}) || c.Log.Level != "debug" || c.SMTP.Connections != 50 {
+	if c.Server != (Server{"mx.example.net", `/a "b" \c`}) || !reflect.DeepEqual(c.TLS, TLS{[]string{"/c"}, []string{"/k"}, false}) || c.Log.Level != "debug" || c.SMTP.Connections != 50 {
 		t.Errorf("values of the example are %+v", c)
 	}
 }
+
+// noDefault are the keys that the example has a value for that is not theirs.
+var noDefault = regexp.MustCompile("^#(client_ca|email|fallback|eab|fallback_eab|ca_root|dns_server|dns_key) ")
 
 // Every field can be set by a key, and no two keys set the same.
 func TestEveryFieldHasItsKey(t *testing.T) {
@@ -315,7 +326,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := Load(name)
-	if err != nil || c.Server.DataDir != filepath.Join(dir, "data") || c.TLS.Cert != "" {
+	if err != nil || c.Server.DataDir != filepath.Join(dir, "data") || c.TLS.Cert != nil {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if err := os.WriteFile(name, make([]byte, maxFile+1), 0o600); err != nil {

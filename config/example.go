@@ -18,7 +18,7 @@ func Example(values map[string]string) []byte {
 		b.WriteString("\n")
 		comment(&b, t.doc)
 		if t.name == "listener" {
-			writeListeners(&b)
+			writeListeners(&b, values["acme.agree_terms"] == "true")
 			continue
 		}
 		fmt.Fprintf(&b, "[%s]\n", t.name)
@@ -26,12 +26,12 @@ func Example(values map[string]string) []byte {
 			comment(&b, k.doc)
 			value, given := values[k.path()]
 			switch {
+			case given:
+				fmt.Fprintf(&b, "%s = %s\n", k.name, k.literal(value))
 			case k.sample != "":
 				comment(&b, "Example: "+k.name+" = "+k.sample)
 				fmt.Fprintf(&b, "#%s = []\n", k.name)
-			case given:
-				fmt.Fprintf(&b, "%s = %s\n", k.name, k.literal(value))
-			case k.required, k.path() == "tls.self_signed" && values["tls.cert"] == "":
+			case k.required, k.path() == "tls.self_signed" && values["tls.cert"] == "" && values["acme.agree_terms"] == "":
 				fmt.Fprintf(&b, "%s = %s\n", k.name, exampleValue(k))
 			default:
 				fmt.Fprintf(&b, "#%s = %s\n", k.name, k.example())
@@ -59,14 +59,14 @@ func (k key) literal(value string) string {
 }
 
 // writeListeners writes one listener of each kind; the keys are explained at
-// the first. Few need LMTP: it is a comment.
-func writeListeners(b *strings.Builder) {
+// the first. Few need LMTP, and HTTP is for web: they are comments.
+func writeListeners(b *strings.Builder, web bool) {
 	for i, u := range usual {
 		if i > 0 {
 			b.WriteString("\n")
 		}
 		off := ""
-		if u.kind == LMTP {
+		if u.kind == LMTP || !web && (u.kind == HTTP || u.kind == HTTPS) {
 			off = "#"
 		}
 		b.WriteString(off + "[[listener]]\n")

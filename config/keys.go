@@ -29,8 +29,9 @@ func (k key) path() string { return k.table + "." + k.name }
 // tables are the tables in the order of the example, each with its explanation.
 var tables = []struct{ name, doc string }{
 	{"server", "Who and where this node is."},
-	{"listener", "What is offered where; one [[listener]] for each address.\nKinds: smtp (mail from other servers), submission and submissions (mail from\nusers), imap and imaps, pop3 and pop3s (mail for users), lmtp (mail from other software\nhere), metrics (Prometheus)."},
-	{"tls", "The certificate that all listeners show."},
+	{"listener", "What is offered where; one [[listener]] for each address.\nKinds: smtp (mail from other servers), submission and submissions (mail from\nusers), imap and imaps, pop3 and pop3s (mail for users), lmtp (mail from other software\nhere), http and https (certificates by ACME, MTA-STS), metrics (Prometheus)."},
+	{"tls", "The certificates that listeners show: the one for the name that a client asks for,\nelse the one for the hostname."},
+	{"acme", "Certificates from an authority that issues them by itself (ACME), such as Let's\nEncrypt: for the hostname and what domains need. See docs/tls.md."},
 	{"auth", "How users log in."},
 	{"log", "What is written to standard error."},
 	{"smtp", "Limits and rights of SMTP clients."},
@@ -59,7 +60,7 @@ var keys = []key{
 		doc:   "Directory for all data; relative paths begin where this file is.",
 		field: func(t target) any { return &t.Server.DataDir }},
 
-	{table: "listener", name: "kind", required: true, doc: "smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp or metrics.",
+	{table: "listener", name: "kind", required: true, doc: "smtp, submission, submissions, imap, imaps, pop3, pop3s, lmtp, http, https or metrics.",
 		choices: kinds(), field: func(t target) any { return (*string)(&t.Listener.Kind) }},
 	{table: "listener", name: "address", doc: "IP address and port; without an address all of the host. Each kind has a usual\none. lmtp and metrics may be offered on loopback only; lmtp also at a path,\n\"unix:/run/postino/lmtp.sock\".",
 		field: func(t target) any { return &t.Listener.Address }},
@@ -70,12 +71,40 @@ var keys = []key{
 		doc:   "File with authorities, PEM: who shows a certificate of theirs for the address of a\nuser may log in as that user without a password (SASL EXTERNAL).",
 		field: func(t target) any { return &t.Listener.ClientCA }},
 
-	{table: "tls", name: "cert", doc: "File with the certificate and its chain, PEM; read again on reload.",
+	{table: "tls", name: "cert", item: text, sample: `["/etc/postino/cert.pem"]`,
+		doc:   "Files with certificates and their chains, PEM; read again on reload.",
 		field: func(t target) any { return &t.Config.TLS.Cert }},
-	{table: "tls", name: "key", doc: "File with the private key, PEM.",
+	{table: "tls", name: "key", item: text, sample: `["/etc/postino/key.pem"]`, doc: "Files with their private keys, PEM, in the same order.",
 		field: func(t target) any { return &t.Config.TLS.Key }},
 	{table: "tls", name: "self_signed", def: "false", doc: "Use a certificate of our own making: other servers accept it, users' programs\ncomplain.",
 		field: func(t target) any { return &t.Config.TLS.SelfSigned }},
+
+	{table: "acme", name: "agree_terms", def: "false", doc: "Agree to the terms of the authority, and get certificates from it.",
+		field: func(t target) any { return &t.ACME.AgreeTerms }},
+	{table: "acme", name: "email", doc: "Where the authority may write to.",
+		field: func(t target) any { return &t.ACME.Email }},
+	{table: "acme", name: "directory", def: "https://acme-v02.api.letsencrypt.org/directory", doc: "The authority.",
+		field: func(t target) any { return &t.ACME.Directory }},
+	{table: "acme", name: "fallback", doc: "Another authority, for when the first one fails.",
+		field: func(t target) any { return &t.ACME.Fallback }},
+	{table: "acme", name: "eab", doc: "Id and key by which the authority knows you already, when it wants that (external\naccount binding).",
+		field: func(t target) any { return &t.ACME.EAB }},
+	{table: "acme", name: "fallback_eab", doc: "The same for the other authority.",
+		field: func(t target) any { return &t.ACME.FallbackEAB }},
+	{table: "acme", name: "ca_root", doc: "File with who vouches for the authority's own web server, PEM; without it the\nsystem knows. For authorities of your own.",
+		field: func(t target) any { return &t.ACME.CARoot }},
+	{table: "acme", name: "names", item: hostname, sample: `["imap.example.org"]`,
+		doc:   "More names to get certificates for. The hostname and the names of domains with\nMTA-STS are known.",
+		field: func(t target) any { return &t.ACME.Names }},
+	{table: "acme", name: "challenges", item: challenge, sample: `["http-01", "tls-alpn-01", "dns-01"]`,
+		doc:   "How to prove that names are ours; without this all ways that can work: http-01 by a\nlistener http, tls-alpn-01 by a listener https, dns-01 by dns_server.",
+		field: func(t target) any { return &t.ACME.Challenges }},
+	{table: "acme", name: "dns_server", doc: "Name server that takes changes of the zone (RFC 2136).",
+		field: func(t target) any { return &t.ACME.DNSServer }},
+	{table: "acme", name: "dns_key", doc: "The key that lets us change it (TSIG), as nsupdate -y wants it.",
+		field: func(t target) any { return &t.ACME.DNSKey }},
+	{table: "acme", name: "dns_wait", def: "30s", doc: "How long the other servers of the zone take to learn of a change.",
+		min: 0, max: int64(5 * time.Minute), field: func(t target) any { return &t.ACME.DNSWait }},
 
 	{table: "auth", name: "legacy", item: legacy, sample: `["cram-md5", "digest-md5"]`,
 		doc:   "Elder mechanisms that are offered too. For them the server keeps what is as good\nas the password for whoever reads its disk. Made when a password is set or used.",
@@ -224,7 +253,7 @@ var usual = []struct {
 	kind    Kind
 	address string
 }{
-	{SMTP25, ":25"}, {Submission, ":587"}, {Submissions, ":465"}, {IMAP143, ":143"}, {IMAPS, ":993"}, {POP110, ":110"}, {POP3S, ":995"}, {LMTP, "127.0.0.1:2424"}, {Metrics, "127.0.0.1:9464"},
+	{SMTP25, ":25"}, {Submission, ":587"}, {Submissions, ":465"}, {IMAP143, ":143"}, {IMAPS, ":993"}, {POP110, ":110"}, {POP3S, ":995"}, {LMTP, "127.0.0.1:2424"}, {HTTP, ":80"}, {HTTPS, ":443"}, {Metrics, "127.0.0.1:9464"},
 }
 
 func kinds() (names []string) {

@@ -142,6 +142,31 @@ func legacy(text string) (string, error) {
 	return name, nil
 }
 
+// text takes any.
+func text(s string) (string, error) {
+	if s == "" {
+		return "", errors.New("the text is empty")
+	}
+	return s, nil
+}
+
+// hostname reads a name to get a certificate for.
+func hostname(s string) (string, error) {
+	name, err := postino.CanonicalDomain(s)
+	if err != nil || strings.HasPrefix(name, "[") {
+		return "", fmt.Errorf("%q is no host name", s)
+	}
+	return name, nil
+}
+
+// challenge reads a way to prove that a name is ours (RFC 8555 §8, RFC 8737).
+func challenge(s string) (string, error) {
+	if s != "http-01" && s != "tls-alpn-01" && s != "dns-01" {
+		return "", fmt.Errorf("%q is none of http-01, tls-alpn-01, dns-01", s)
+	}
+	return s, nil
+}
+
 // solicitation reads a class keyword of RFC 3865 §2.1: "org.example:ADV".
 func solicitation(text string) (string, error) {
 	domain, class, ok := strings.Cut(text, ":")
@@ -242,7 +267,8 @@ func (k key) example() string {
 	}
 	return quote(map[string]string{
 		"hostname": "mail.example.org", "data_dir": "/var/lib/postino", "address": ":25",
-		"cert": "/etc/postino/cert.pem", "key": "/etc/postino/key.pem", "client_ca": "/etc/postino/clients.pem",
+		"client_ca": "/etc/postino/clients.pem", "email": "postmaster@example.org", "fallback": "https://acme.example.net/directory",
+		"eab": "id:key", "fallback_eab": "id:key", "ca_root": "/etc/postino/ca.pem", "dns_server": "192.0.2.53", "dns_key": "hmac-sha256:postino:c2VjcmV0",
 	}[k.name])
 }
 

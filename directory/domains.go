@@ -129,6 +129,12 @@ func (d *Directory) Domains(ctx context.Context) (list []Domain, err error) {
 	return list, err
 }
 
+// WatchDomains tells of changes of domains until stop is called; notices are
+// merged.
+func (d *Directory) WatchDomains() (changed <-chan struct{}, stop func()) {
+	return d.db.Watch(key('D'))
+}
+
 // getDomain takes a canonical name.
 func getDomain(r kv.Reader, name string) (dom Domain, ok bool, err error) {
 	ok, err = getRecord(r, domainKey(name), &dom)
@@ -156,7 +162,7 @@ func putDomain(tx kv.Tx, op string, dom Domain) error {
 		return postino.E(postino.Invalid, op, dom.Name,
 			fmt.Errorf("separator %q is none of + - _ = # or %q", dom.Separator, NoSeparator))
 	}
-	if err := checkRelay(tx, dom); err != nil {
+	if err := errors.Join(checkRelay(tx, dom), checkSTS(&dom.MTASTS)); err != nil {
 		return postino.E(postino.Invalid, op, dom.Name, err)
 	}
 	if err := setRecord(tx, domainKey(dom.Name), dom); err != nil {

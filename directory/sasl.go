@@ -61,7 +61,7 @@ func (d *Directory) SASL(p Peer, done func(name string, u User, err error) error
 	}
 	var shown []*x509.Certificate
 	if p.TLS != nil && d.opts.Certificates != nil {
-		shown = d.opts.Certificates()
+		shown = d.opts.Certificates(p.TLS.ServerName)
 	}
 	if !d.opts.NoChannelBinding {
 		a.Bindings = sasl.ServerBindings(p.TLS, shown)

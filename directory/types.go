@@ -52,6 +52,8 @@ type Domain struct {
 	// Seal adds a set to the ARC chain of mail that came from outside and that
 	// aliases of the domain send on (RFC 8617).
 	Seal bool `json:",omitempty"`
+	// MTASTS is what other servers are told of how to deliver here.
+	MTASTS MTASTS `json:",omitzero"`
 }
 
 // Recipients is how the recipients of a relay domain are known.
@@ -217,9 +219,9 @@ type Options struct {
 	// NoChannelBinding leaves the -PLUS mechanisms out, for clients that choose
 	// them and then cannot do them.
 	NoChannelBinding bool
-	// Certificates are those that our listeners may have shown, for channel
-	// binding; nil: not known.
-	Certificates func() []*x509.Certificate
+	// Certificates are those that our listeners may have shown to a client that
+	// asked for a name, for channel binding; nil: not known.
+	Certificates func(serverName string) []*x509.Certificate
 	// Tokens checks OAuth tokens of others; nil: none are taken.
 	Tokens TokenValidator
 	// OwnTokens takes the tokens that Grant makes.

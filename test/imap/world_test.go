@@ -80,7 +80,7 @@ func newWorld(t testing.TB, set settings) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		opts.TLS = src.Config("imap")
+		opts.TLS = src.Config(certs.Service{ALPN: []string{"imap"}})
 	}
 	opts.NewSession = imapd.New(imapd.Options{Directory: dir, Mailboxes: boxes, Blobs: blobs}).NewSession
 	w.srv = server.NewServer(opts)
