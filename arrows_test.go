@@ -89,7 +89,7 @@ var arrows = map[string][]string{
 	"pop3d":    forDesks,
 	"jmapd":    forDesks,
 	"transfer": forDesks, // mail in and out: files, other servers
-	"httpd":    join(forDesks, []string{"web"}),
+	"httpd":    join(forDesks, []string{"web", "conns"}), // an engine and its desk in one, as net/http is the engine
 	"check":    forDesks, // looks at a domain and this node from outside
 
 	// Floor 4, wiring.

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/certs"
@@ -71,7 +70,14 @@ func (c *Config) Pinned(next *Config) (keys []string) {
 
 // OpenStores opens the stores for a command while no server runs.
 func (c *Config) OpenStores(log *slog.Logger) (*Stores, error) {
-	return openStores(c.stores(log, nil))
+	o := c.stores(log, nil)
+	var err error
+	if o.Certs, err = c.certificates(log, nil); err != nil { // most commands need none
+		log.Warn("certificates not read", "err", err)
+	} else if o.ACME, err = c.acme(); err != nil {
+		log.Warn("certificates not read", "err", err)
+	}
+	return openStores(o)
 }
 
 func (c *Config) stores(log *slog.Logger, metrics *metric.Registry) StoreOptions {
@@ -141,18 +147,22 @@ func within(networks []string) func(netip.Addr) bool {
 // Options returns the node that the configuration describes. It reads the
 // certificate.
 func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
-	cert, err := c.certificate()
+	stores := c.stores(log, metric.New())
+	cert, err := c.certificates(log, stores.Metrics)
 	if err != nil {
 		return Options{}, err
 	}
+	if stores.ACME, err = c.acme(); err != nil {
+		return Options{}, err
+	}
 	o := Options{
-		Hostname: c.c.Server.Hostname, Stores: c.stores(log, metric.New()), Certs: cert, Version: version, Logger: log,
+		Hostname: c.c.Server.Hostname, Stores: stores, Certs: cert, Version: version, Logger: log,
 		SMTP: c.smtpLimits(), IMAP: c.imapLimits(), POP3: c.pop3Limits(), POP3LoginDelay: c.c.POP3.LoginDelay, POP3Expire: c.c.POP3.Expire,
 		DMARC: enforcement[c.c.MailAuth.DMARC], NoSoliciting: c.c.SMTP.NoSoliciting, FutureRelease: c.c.SMTP.FutureRelease,
 		Trusted: within(c.c.SMTP.Trusted), Relay: within(c.c.SMTP.RelayFrom), Proxies: within(c.c.SMTP.Proxies), XClient: within(c.c.SMTP.XClient),
 	}
 	for _, l := range c.c.Listeners {
-		out := Listener{Service: Service(l.Kind), Address: l.Address, Clear: !l.TLS && l.Kind != config.Metrics}
+		out := Listener{Service: Service(l.Kind), Address: l.Address, Clear: !l.TLS && l.Kind != config.Metrics && l.Kind != config.HTTP}
 		if l.ClientCA != "" {
 			if out.ClientCAs, err = certs.Pool(readFile, l.ClientCA); err != nil {
 				return Options{}, err
@@ -164,13 +174,6 @@ func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 }
 
 var enforcement = map[string]receive.Enforcement{"enforce": receive.Enforce, "quarantine": receive.QuarantineOnly, "record": receive.Record}
-
-func (c *Config) certificate() (*certs.Source, error) {
-	if t := &c.c.TLS; !t.SelfSigned {
-		return certs.FromFiles(readFile, t.Cert, t.Key)
-	}
-	return certs.SelfSigned(time.Now(), c.c.Server.Hostname)
-}
 
 // maxPEM bounds a file with a certificate or a key.
 const maxPEM = 1 << 20

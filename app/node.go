@@ -40,6 +40,8 @@ const (
 	POP3S       Service = "pop3s"
 	LMTP        Service = "lmtp"
 	sendmail    Service = "sendmail" // the socket of the sendmail command
+	HTTP        Service = "http"
+	HTTPS       Service = "https"
 	Metrics     Service = "metrics"
 )
 
@@ -146,6 +148,7 @@ func Start(opts Options) (*Node, error) {
 	if n.Names != nil {
 		n.background(ctx, "names", n.Names.Run)
 	}
+	n.lookAfterCertificates(ctx)
 	if !opts.Ephemeral {
 		n.background(ctx, "spool", n.collect)
 	}
@@ -300,6 +303,8 @@ func (n *Node) service(l Listener, ln net.Listener) (server, error) {
 		return n.imap(l, ln), nil
 	case POP3, POP3S:
 		return n.pop3(l, ln), nil
+	case HTTP, HTTPS:
+		return n.web(l, ln), nil
 	case Metrics:
 		return httpServer(ln, n.opts.Stores.Metrics.Handler()), nil
 	}

@@ -45,6 +45,7 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 			return err
 		}
 	}
+	s.DNS = resolver
 	addresses := o.Outward.Addresses
 	if addresses == nil {
 		addresses = ownAddresses()

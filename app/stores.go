@@ -46,8 +46,10 @@ type StoreOptions struct {
 	// Hostname is the name of this node.
 	Hostname string
 	Outward  Outward
-	Logger   *slog.Logger
-	Metrics  *metric.Registry
+	// ACME gets certificates; nil: nobody does.
+	ACME    *ACME
+	Logger  *slog.Logger
+	Metrics *metric.Registry
 }
 
 // Stores are the rooms that keep things, open on one data directory.
@@ -66,6 +68,8 @@ type Stores struct {
 	Resolver dns.Resolver
 	Names    *dns.Auto
 	Certs     *certs.Source // nil for stores of a node without
+	ACME      *certs.ACME   // nil when no certificates are asked for
+	DNS       dns.Resolver
 
 	files vfs.FS
 	dir   string
@@ -104,6 +108,9 @@ func openStores(o StoreOptions) (*Stores, error) {
 		s.Stories.Close()
 		s.Directory.Close()
 		return nil, errors.Join(err, db.Close())
+	}
+	if err := s.openACME(&o); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }

@@ -32,10 +32,9 @@ type ACMEOptions struct {
 	EAB map[string]EAB
 	// Roots vouch for the authorities themselves; nil: those of the system.
 	Roots *x509.CertPool
-	// Names are those that shall have a certificate, each its own.
+	// Names are those that shall have a certificate, each its own; asked every ten
+	// minutes and after Wake.
 	Names func(context.Context) ([]string, error)
-	// Changed tells that Names has changed; nil: it is asked every ten minutes.
-	Changed <-chan struct{}
 	// HTTP01 and TLSALPN01 tell that a listener answers on port 80, on port 443.
 	HTTP01, TLSALPN01 bool
 	// DNS01 puts answers into DNS; nil: not. DNSWait is how long the servers of a
@@ -166,7 +165,6 @@ func (a *ACME) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-a.opts.Changed:
 		case <-a.wake:
 		case <-time.After(lookEvery):
 		}

@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/conns"
 	"github.com/postino-mail/postino/metric"
 )
 
@@ -43,10 +43,7 @@ type Server struct {
 	http *http.Server
 	log  *slog.Logger
 	hits *metric.Counter
-
-	mu    sync.Mutex
-	total int
-	from  map[netip.Prefix]int
+	set  *conns.Set[*counted]
 }
 
 // New returns a server.
@@ -60,7 +57,8 @@ func New(o Options) *Server {
 	if o.Limits.PerAddress <= 0 {
 		o.Limits.PerAddress = 20
 	}
-	s := &Server{opts: o, log: o.Logger, from: map[netip.Prefix]int{}}
+	s := &Server{opts: o, log: o.Logger}
+	s.set = conns.New[*counted]("http", conns.Limits{Connections: o.Limits.Connections, PerAddress: o.Limits.PerAddress}, o.Logger)
 	s.hits = o.Metrics.Counter("postino_http_requests_total", "Requests by HTTP.", "what")
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
@@ -78,7 +76,7 @@ const acmeALPN = "acme-tls/1"
 
 // Serve answers until Shutdown.
 func (s *Server) Serve(ln net.Listener) error {
-	ln = &bounded{ln, s}
+	ln = bounded{ln, s.set}
 	if s.opts.TLS != nil {
 		ln = tls.NewListener(ln, s.opts.TLS)
 	}
@@ -195,57 +193,25 @@ func hostOf(r *http.Request) string {
 // bounded accepts as many connections as the limits allow; the others are closed.
 type bounded struct {
 	net.Listener
-	s *Server
+	set *conns.Set[*counted]
 }
 
-func (b *bounded) Accept() (net.Conn, error) {
+func (b bounded) Accept() (net.Conn, error) {
 	for {
 		c, err := b.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		if n, ok := b.s.enter(c.RemoteAddr()); ok {
-			return &counted{Conn: c, leave: sync.OnceFunc(func() { b.s.leave(n) })}, nil
+		n := &counted{Conn: c}
+		if b.set.Enter(n, c.RemoteAddr()) == nil {
+			n.leave = sync.OnceFunc(func() { b.set.Leave(n) })
+			return n, nil
 		}
 		c.Close()
 	}
 }
 
-// enter counts a connection in.
-func (s *Server) enter(a net.Addr) (netip.Prefix, bool) {
-	n := network(a)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.total >= s.opts.Limits.Connections || s.from[n] >= s.opts.Limits.PerAddress {
-		return n, false
-	}
-	s.total++
-	s.from[n]++
-	return n, true
-}
-
-func (s *Server) leave(n netip.Prefix) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.total--
-	if s.from[n]--; s.from[n] <= 0 {
-		delete(s.from, n)
-	}
-}
-
-// network is what is counted as one client.
-func network(a net.Addr) netip.Prefix {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip, bits := ap.Addr().Unmap().WithZone(""), 64
-	if ip.Is4() {
-		bits = 32
-	}
-	return netip.PrefixFrom(ip, bits).Masked()
-}
-
+// counted is a connection that is counted until it is closed; net/http ends it.
 type counted struct {
 	net.Conn
 	leave func()
@@ -255,3 +221,7 @@ func (c *counted) Close() error {
 	c.leave()
 	return c.Conn.Close()
 }
+
+func (*counted) Interrupt() {}
+
+func (c *counted) Cut() { c.Conn.Close() }

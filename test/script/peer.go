@@ -284,7 +284,7 @@ func (s *session) startTLS() error {
 	if _, err := s.reply("220 2.0.0 begin"); err != nil {
 		return err
 	}
-	c := tls.Server(s.conn, source.Config())
+	c := tls.Server(s.conn, source.Config(certs.Service{}))
 	if err := c.Handshake(); err != nil {
 		return err
 	}
