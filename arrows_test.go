@@ -88,9 +88,9 @@ var arrows = map[string][]string{
 	"imapd":    forDesks,
 	"pop3d":    forDesks,
 	"jmapd":    forDesks,
-	"transfer": forDesks, // mail in and out: files, other servers
+	"transfer": forDesks,                                 // mail in and out: files, other servers
 	"httpd":    join(forDesks, []string{"web", "conns"}), // an engine and its desk in one, as net/http is the engine
-	"check":    forDesks, // looks at a domain and this node from outside
+	"check":    forDesks,                                 // looks at a domain and this node from outside
 
 	// Floor 4, wiring.
 	"config":      {},
