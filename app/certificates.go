@@ -93,7 +93,7 @@ func (s *Stores) openACME(o *StoreOptions) error {
 	s.ACME, err = certs.NewACME(context.Background(), certs.ACMEOptions{
 		Source: o.Certs, Store: certStore{s.DB}, Directories: a.Directories, Email: a.Email, EAB: a.EAB, Roots: a.Roots,
 		Names:  func(ctx context.Context) ([]string, error) { return s.certificateNames(ctx, o.Hostname, a.Names) },
-		HTTP01: a.HTTP01, TLSALPN01: a.TLSALPN01, DNS01: a.DNS01, DNSWait: a.DNSWait, DNS: s.DNS, Dial: a.Dial, Holder: o.Hostname, Logger: o.Logger,
+		HTTP01: a.HTTP01, TLSALPN01: a.TLSALPN01, DNS01: a.DNS01, DNSWait: a.DNSWait, DNS: s.Resolver, Dial: a.Dial, Holder: o.Hostname, Logger: o.Logger,
 	})
 	return err
 }
@@ -176,7 +176,7 @@ func (n *Node) lookAfterCertificates(ctx context.Context) {
 			}
 		}
 	}
-	n.Certs.Watch(n.DNS, ports)
+	n.Certs.Watch(n.Resolver, ports)
 	n.background(ctx, "certificates", n.Certs.Run)
 	if n.ACME == nil {
 		return

@@ -45,7 +45,6 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 			return err
 		}
 	}
-	s.DNS = resolver
 	addresses := o.Outward.Addresses
 	if addresses == nil {
 		addresses = ownAddresses()

@@ -67,9 +67,8 @@ type Stores struct {
 	// from outside, and nil then.
 	Resolver dns.Resolver
 	Names    *dns.Auto
-	Certs     *certs.Source // nil for stores of a node without
-	ACME      *certs.ACME   // nil when no certificates are asked for
-	DNS       dns.Resolver
+	Certs    *certs.Source // nil for stores of a node without
+	ACME     *certs.ACME   // nil when no certificates are asked for
 
 	files vfs.FS
 	dir   string
