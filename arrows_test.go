@@ -182,6 +182,7 @@ var dials = map[string]string{
 	"relay":                   "mail servers, at addresses that fetch.Guard lets through (SC7)",
 	"dns":                     "name servers that the operator names",
 	"transfer":                "other mail servers that the operator names",
+	"certs":                   "certificate authorities that the operator names",
 	"app/control.go":          "the control socket of this node",
 	"app/internet.go":         "the made-up Internet of postino dev, on loopback",
 	"cmd/postino/sendmail.go": "the listener of this node",
