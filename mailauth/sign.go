@@ -32,7 +32,7 @@ const (
 )
 
 var (
-	errSignKey  = errors.New("the key is neither RSA of 2,048 to 8,192 bits nor Ed25519")
+	errSignKey  = errors.New("the key is neither RSA of 2,048 to 4,096 bits nor Ed25519")
 	errSignName = errors.New("domain or selector make no name of a key")
 	errSignFrom = errors.New("the message has not one From field")
 	errSignMany = errors.New("no key, or more than 8")
