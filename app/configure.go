@@ -88,7 +88,7 @@ func (c *Config) stores(log *slog.Logger, metrics *metric.Registry) StoreOptions
 		Blobs: blob.Options{
 			Inline: int(st.Inline), MemoryBudget: st.Memory,
 		},
-		Hostname: c.c.Server.Hostname, Outward: c.outward(), Legacy: c.legacy(), NoChannelBinding: !c.c.Auth.ChannelBinding, Tokens: c.c.Auth.Tokens,
+		Hostname: c.c.Server.Hostname, Outward: c.outward(), Signing: Signing{Rotate: c.c.DKIM.Rotate, Hold: c.c.SMTP.FutureRelease}, Legacy: c.legacy(), NoChannelBinding: !c.c.Auth.ChannelBinding, Tokens: c.c.Auth.Tokens,
 	}
 }
 

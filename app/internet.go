@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,13 +23,15 @@ import (
 	"github.com/postino-mail/postino/vfs"
 )
 
-// The small Internet that a development server lives in: beside it a second
-// server, in memory, stands for all others. It serves friend.test; it wants
+// The small Internet that a development server lives in. The server itself has the
+// domain here.test, which signs, beside all that are nowhere. A second server, in
+// memory, stands for all others. It serves friend.test; it wants
 // mail for slow.test to come twice (greylisting); mail for forward.test it sends
 // on to the same name at localhost. Nobody answers for dead.test, nomail.test says
 // that it takes no mail, and nowhere.test does not exist. A fake DNS leads
 // everybody to everybody.
 const (
+	hereDomain    = "here.test"
 	friendDomain  = "friend.test"
 	slowDomain    = "slow.test"
 	forwardDomain = "forward.test"
@@ -44,23 +48,56 @@ var (
 	deadAddr = netip.MustParseAddr("127.0.0.3")
 )
 
-// zones are what the fake DNS knows.
-func zones() (*dns.Fake, error) {
-	fake := dns.NewFake()
+// devNames is the fake DNS, which grows.
+type devNames struct {
+	*dns.Fake
+	zones map[string]string
+}
+
+// add adds records to a zone.
+func (n *devNames) add(origin, records string) error {
+	n.zones[origin] += records
+	return n.AddZone(origin, n.zones[origin], dns.Insecure)
+}
+
+// publish makes the domains of a server sign with keys that are in the DNS.
+func (n *devNames) publish(ctx context.Context, s *Stores) error {
+	for origin := range n.zones {
+		keys, err := s.Keys.Status(ctx, origin)
+		if postino.Is(err, postino.NotFound) {
+			continue
+		}
+		for _, k := range dkimKeys(keys) {
+			err = errors.Join(err, n.add(origin, k.Zone+"\n"))
+		}
+		if err == nil {
+			_, err = s.Keys.Check(ctx, origin, true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// zones are what the fake DNS knows at first.
+func zones() (*devNames, error) {
+	names := &devNames{dns.NewFake(), map[string]string{}}
 	at := func(a netip.Addr) string { return "@ IN MX 10 mx\nmx IN A " + a.String() + "\n" }
 	for origin, text := range map[string]string{
 		"localhost":   "@ IN A " + hereAddr.String() + "\n",
+		hereDomain:    at(hereAddr),
 		friendDomain:  at(restAddr),
 		slowDomain:    at(restAddr),
 		forwardDomain: at(restAddr),
 		deadDomain:    at(deadAddr),
 		nullDomain:    "@ IN MX 0 .\n",
 	} {
-		if err := fake.AddZone(origin, text, dns.Insecure); err != nil {
+		if err := names.add(origin, text); err != nil {
 			return nil, err
 		}
 	}
-	return fake, nil
+	return names, nil
 }
 
 // elsewhere tells whether a domain is somewhere else in the small Internet.
@@ -117,6 +154,8 @@ func StartDev(ctx context.Context, o DevOptions, log *slog.Logger) (*DevNode, er
 	if err != nil {
 		return nil, err
 	}
+	key := sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+	restOpts.Stores.Signing.RSA, opts.Stores.Signing.RSA = key, key                                                // one for all: who starts a development server wants it now
 	opts.Stores.AnyUser.Foreign, opts.Stores.Outward, opts.Relay = elsewhere, outwardDev(names, net), opts.Trusted // nothing really leaves
 	d := new(DevNode)
 	if d.Rest, err = Start(restOpts); err != nil {
@@ -127,7 +166,13 @@ func StartDev(ctx context.Context, o DevOptions, log *slog.Logger) (*DevNode, er
 		return nil, errors.Join(err, d.Rest.stop())
 	}
 	net.join(hereAddr, d.Node)
-	if err := settle(ctx, d.Stores, d.Rest.Stores); err != nil {
+	err = settle(ctx, d.Stores, d.Rest.Stores)
+	for _, s := range []*Stores{d.Stores, d.Rest.Stores} {
+		if err == nil {
+			err = names.publish(ctx, s)
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.Node.stop(), d.Rest.stop())
 	}
 	return d, nil
@@ -170,9 +215,14 @@ func outwardDev(names dns.Resolver, net *network) Outward {
 }
 
 // settle gives the servers of the small Internet what they need to be seen at
-// work: aliases that lead from one to the other.
+// work: domains that sign, and aliases that lead from one to the other.
 func settle(ctx context.Context, here, rest *Stores) error {
 	at := func(local, domain string) postino.Address { return postino.Address{Local: local, Domain: domain} }
+	for name, s := range map[string]*Stores{hereDomain: here, friendDomain: rest, slowDomain: rest} {
+		if err := s.Directory.AddDomain(ctx, directory.Domain{Name: name}); err != nil && !postino.Is(err, postino.Conflict) {
+			return err
+		}
+	}
 	for _, a := range []struct {
 		s      *Stores
 		domain string

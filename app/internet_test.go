@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/mailauth"
 	"github.com/postino-mail/postino/mailbox"
+	"github.com/postino-mail/postino/message"
 	"github.com/postino-mail/postino/queue"
 )
 
@@ -41,10 +44,15 @@ func newVillage(t *testing.T) *village {
 // mail sends a message from dev@localhost, as a program on this machine does.
 func (v *village) mail(to string) {
 	v.t.Helper()
+	v.mailFrom("dev@localhost", to)
+}
+
+func (v *village) mailFrom(from, to string) {
+	v.t.Helper()
 	c, err := smtp.Dial(v.address(v.t, SMTP)) // smtp.SendMail would want a certificate that it knows
 	if err == nil {
 		defer c.Close()
-		err = c.Mail("dev@localhost")
+		err = c.Mail(from)
 	}
 	if err == nil {
 		err = c.Rcpt(to)
@@ -54,7 +62,7 @@ func (v *village) mail(to string) {
 	}
 	w, err := c.Data()
 	if err == nil {
-		fmt.Fprintf(w, "From: dev@localhost\r\nSubject: to %s\r\n\r\nHello.\r\n", to)
+		fmt.Fprintf(w, "From: %s\r\nSubject: to %s\r\n\r\nHello.\r\n", from, to)
 		err = w.Close()
 	}
 	if err != nil {
@@ -171,4 +179,55 @@ func TestMagicReply(t *testing.T) {
 			t.Errorf("%s fails: %v", local, got)
 		}
 	}
+}
+
+// Mail of all servers of the small Internet is signed with keys in its DNS, also
+// when it is sent on; what is sealed passes (MA5).
+func TestInternetSigns(t *testing.T) {
+	v := newVillage(t)
+	v.mailFrom("dev@here.test", "someone@friend.test")
+	v.inbox(v.Rest.Stores, "someone@friend.test", 1)
+	msg := v.message(v.Rest.Stores, "someone@friend.test")
+	end := message.HeaderEnd(msg)
+	verifier := mailauth.NewVerifier(msg[:end], mailauth.VerifyOptions{Resolver: v.Resolver, Now: time.Now()})
+	verifier.Write(msg[end:])
+	got := ""
+	for _, s := range verifier.Verify(t.Context()).DKIM {
+		got += s.Domain + " " + s.Algorithm + " " + string(s.Result) + "; "
+	}
+	if want := "here.test rsa-sha256 pass; here.test ed25519-sha256 pass; "; got != want {
+		t.Errorf("signed by %q, want %q\n%s", got, want, msg)
+	}
+}
+
+// message reads the first message in the INBOX of an address.
+func (v *village) message(s *Stores, address string) []byte {
+	v.t.Helper()
+	who, err := postino.ParseAddress(address)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	u, err := s.Directory.User(v.t.Context(), who)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	a, err := s.Mailboxes.Account(v.t.Context(), mailbox.AccountID(u.ID))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer a.Close()
+	box, err := a.Mailbox("INBOX")
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	_, body, err := a.OpenMessage(v.t.Context(), "INBOX", box.UIDValidity, 1)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer body.Close()
+	var b bytes.Buffer
+	if _, err := body.WriteTo(&b); err != nil {
+		v.t.Fatal(err)
+	}
+	return b.Bytes()
 }

@@ -145,6 +145,7 @@ func Start(opts Options) (*Node, error) {
 	n.background(ctx, "mailboxes", n.Mailboxes.Run)
 	n.background(ctx, "blobs", n.upkeep)
 	n.background(ctx, "memory", giveBack)
+	n.background(ctx, "DKIM keys", n.Keys.Run)
 	if n.Names != nil {
 		n.background(ctx, "names", n.Names.Run)
 	}

@@ -46,6 +46,11 @@ var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any
 	"trust.add":           operation((*Stores).addTrust),
 	"trust.list":          operation((*Stores).listTrust),
 	"trust.remove":        operation((*Stores).removeTrust),
+	"dkim.list":           operation((*Stores).listDKIM),
+	"dkim.check":          operation((*Stores).checkDKIM),
+	"dkim.rotate":         operation((*Stores).rotateDKIM),
+	"dkim.retire":         operation((*Stores).retireDKIM),
+	"dkim.remove":         operation((*Stores).removeDKIM),
 	"trace":               operation((*Stores).trace),
 	"queue.list":          operation((*Stores).listQueue),
 	"queue.summary":       operation((*Stores).summarizeQueue),
@@ -74,6 +79,8 @@ type Domain struct {
 	// Relay is "any", "list" or "call-ahead" for a relay domain: which of its
 	// recipients are taken.
 	Relay string `json:",omitempty"`
+	// Seal adds to the ARC chain of what its aliases send on.
+	Seal bool `json:",omitempty"`
 }
 
 // User is a user as the command line gives and sees it.
@@ -105,7 +112,7 @@ func (s *Stores) addDomain(ctx context.Context, d Domain) (None, error) {
 	if err != nil {
 		return None{}, err
 	}
-	dom := directory.Domain{Name: name, Separator: d.Separator, Disabled: d.Disabled}
+	dom := directory.Domain{Name: name, Separator: d.Separator, Disabled: d.Disabled, Seal: d.Seal}
 	if d.CatchAll != "" {
 		if dom.CatchAll, err = postino.ParseAddress(d.CatchAll); err != nil {
 			return None{}, err
@@ -123,7 +130,7 @@ func (s *Stores) listDomains(ctx context.Context, _ None) ([]Domain, error) {
 	domains, err := s.Directory.Domains(ctx)
 	out := make([]Domain, 0, len(domains))
 	for _, d := range domains {
-		view := Domain{Name: d.Name, CatchAll: d.CatchAll.String(), Separator: d.Separator, Disabled: d.Disabled}
+		view := Domain{Name: d.Name, CatchAll: d.CatchAll.String(), Separator: d.Separator, Disabled: d.Disabled, Seal: d.Seal}
 		if d.Relay {
 			view.Relay = d.Recipients.String()
 		}

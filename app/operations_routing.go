@@ -17,6 +17,7 @@ type DomainChange struct {
 	CatchAll  *string `json:",omitempty"`
 	Separator *string `json:",omitempty"`
 	Relay     *string `json:",omitempty"`
+	Seal      *bool   `json:",omitempty"`
 }
 
 func (s *Stores) changeDomain(ctx context.Context, in DomainChange) (None, error) {
@@ -39,6 +40,9 @@ func (s *Stores) changeDomain(ctx context.Context, in DomainChange) (None, error
 		}
 		if in.Separator != nil {
 			d.Separator = *in.Separator
+		}
+		if in.Seal != nil {
+			d.Seal = *in.Seal
 		}
 		if in.Relay != nil {
 			d.Relay, d.Recipients = *in.Relay != "", recipients

@@ -11,6 +11,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/deliver"
+	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/mailauth"
@@ -77,6 +78,7 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 		SRS: &mailauth.SRS{Domain: host, Secrets: [][]byte{secret}}, Dest: relay.Dest, Verify: s.verify, Logger: o.Logger,
 	})
 	s.Queue.SetReporter(s.Post)
+	s.Keys = directory.NewKeeper(s.Directory, directory.KeeperOptions{DNS: s.Resolver, Rotate: o.Signing.Rotate, Hold: o.Signing.Hold})
 	return nil
 }
 

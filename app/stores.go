@@ -46,6 +46,7 @@ type StoreOptions struct {
 	// Hostname is the name of this node.
 	Hostname string
 	Outward  Outward
+	Signing  Signing
 	// ACME gets certificates; nil: nobody does.
 	ACME    *ACME
 	Logger  *slog.Logger
@@ -58,6 +59,7 @@ type Stores struct {
 	Blobs     *blob.Store
 	Mailboxes *mailbox.Store
 	Directory *directory.Directory
+	Keys      *directory.Keeper
 	Stories   *story.Store
 	Queue     *queue.Queue
 	Post      *submit.Post
@@ -95,6 +97,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 		Logger: o.Logger, Metrics: o.Metrics, Accounts: s.accountHooks(), AcceptAny: o.AnyUser, Argon2: o.Argon2,
 		Legacy: o.Legacy, NoChannelBinding: o.NoChannelBinding, Realm: o.Hostname, Certificates: o.Certs.Leaves,
 		OwnTokens: o.Tokens, Notify: s.notify,
+		DKIM: &directory.DKIM{RSA: o.Signing.RSA, Token: o.Signing.Token},
 	})
 	s.Stories = story.New(db, story.Options{Logger: o.Logger, IDs: s.IDs})
 	local := deliver.New(deliver.Options{

@@ -28,6 +28,7 @@ type Config struct {
 	Relay     Relay
 	DNS       DNS
 	MailAuth  MailAuth
+	DKIM      DKIM
 	IMAP      IMAP
 	POP3      POP3
 	Storage   Storage
@@ -147,6 +148,9 @@ type DNS struct {
 type MailAuth struct {
 	DMARC string // enforce, quarantine or record
 }
+
+// DKIM is how long a key signs; 0: for ever.
+type DKIM struct{ Rotate time.Duration }
 
 // IMAP bounds what IMAP clients can cost.
 type IMAP struct {

@@ -39,6 +39,7 @@ var tables = []struct{ name, doc string }{
 	{"relay", "How mail goes to other servers; postino route says which way."},
 	{"dns", "Who is asked for names."},
 	{"mail_auth", "What becomes of mail that is not from whom it says it is."},
+	{"dkim", "How mail is signed; postino dkim shows the keys."},
 	{"imap", "Limits for IMAP clients."},
 	{"pop3", "Limits for POP3 clients, and what they are told."},
 	{"storage", "How data are kept."},
@@ -206,6 +207,9 @@ var keys = []key{
 	{table: "mail_auth", name: "dmarc", def: "enforce",
 		doc:     "What a domain wants done with mail that is not its own. enforce: refuse it or put it\ninto Junk, as it says. quarantine: put into Junk what should be refused. record:\nonly write down what was found. See docs/authentication-of-mail.md.",
 		choices: []string{"enforce", "quarantine", "record"}, field: func(t target) any { return &t.MailAuth.DMARC }},
+
+	{table: "dkim", name: "rotate", def: "4320h", doc: "How long a key signs before new ones are made, whose records are to be published\nthen (180 days); 0s: for ever.",
+		min: 0, max: int64(10 * 365 * 24 * time.Hour), field: func(t target) any { return &t.DKIM.Rotate }},
 
 	{table: "imap", name: "connections", def: "10000", doc: "Connections at once to each listener.", // IM6
 		min: 10, max: 1_000_000, field: func(t target) any { return &t.IMAP.Connections }},

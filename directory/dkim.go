@@ -172,8 +172,12 @@ type DKIM struct {
 	Token Token
 }
 
-// algorithms are those of which a domain has keys.
-func (o *DKIM) algorithms() []KeyAlgorithm {
+// algorithms are those of which a domain has keys: none for a top-level one, as
+// localhost, whose signatures nobody takes (RFC 6376 §6.1.1).
+func (o *DKIM) algorithms(domain string) []KeyAlgorithm {
+	if !strings.Contains(domain, ".") {
+		return nil
+	}
 	if o.Token != nil {
 		return []KeyAlgorithm{RSA2048}
 	}
@@ -250,8 +254,8 @@ func number(s string) (n int) {
 
 // lacking are the algorithms of which a domain has no key that waits for DNS, and
 // none that signs, or one that has signed since old or longer.
-func (o *DKIM) lacking(have []DKIMKey, old time.Time) []KeyAlgorithm {
-	return slices.DeleteFunc(o.algorithms(), func(a KeyAlgorithm) bool {
+func (o *DKIM) lacking(domain string, have []DKIMKey, old time.Time) []KeyAlgorithm {
+	return slices.DeleteFunc(o.algorithms(domain), func(a KeyAlgorithm) bool {
 		return slices.ContainsFunc(have, func(k DKIMKey) bool {
 			return k.Algorithm == a && (k.State < KeySigning || k.State == KeySigning && k.Since.After(old))
 		})
@@ -276,7 +280,7 @@ func (d *Directory) ensureKeys(ctx context.Context, domain string, old, now time
 	if err := d.view(ctx, read); err != nil {
 		return nil, err
 	}
-	lacking := d.opts.DKIM.lacking(have, old)
+	lacking := d.opts.DKIM.lacking(dom.Name, have, old)
 	if len(lacking) == 0 {
 		return nil, nil
 	}
@@ -288,7 +292,7 @@ func (d *Directory) ensureKeys(ctx context.Context, domain string, old, now time
 		if err := read(tx); err != nil {
 			return err
 		}
-		lacking, made = d.opts.DKIM.lacking(have, old), nil
+		lacking, made = d.opts.DKIM.lacking(dom.Name, have, old), nil
 		for _, k := range list {
 			taken := slices.ContainsFunc(have, func(o DKIMKey) bool { return o.Selector == k.Selector })
 			if taken || !slices.Contains(lacking, k.Algorithm) { // somebody was faster

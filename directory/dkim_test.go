@@ -124,6 +124,10 @@ func TestKeysOfNewDomain(t *testing.T) {
 	if all, err := d.DKIMKeys(t.Context(), ""); err != nil || slices.ContainsFunc(all, func(k DKIMKey) bool { return k.Domain == "new.example" }) {
 		t.Errorf("after its domain was removed: %v, %v", all, err)
 	}
+	ok(t, d.AddDomain(t.Context(), Domain{Name: "localhost"}))
+	if got := states(t, d, "localhost"); got != "" { // RFC 6376 §6.1.1
+		t.Errorf("a top-level domain has the keys %s", got)
+	}
 	if _, err := d.DKIMKeys(t.Context(), "new.example"); !postino.Is(err, postino.NotFound) {
 		t.Errorf("the keys of a foreign domain: %v", err)
 	}

@@ -30,7 +30,7 @@ func (d *Directory) AddDomain(ctx context.Context, dom Domain) error {
 	}
 	var keys []DKIMKey
 	if o := d.opts.DKIM; o != nil {
-		if keys, err = o.makeKeys(ctx, name, o.algorithms(), nil, time.Now()); err != nil {
+		if keys, err = o.makeKeys(ctx, name, o.algorithms(name), nil, time.Now()); err != nil {
 			return err
 		}
 	}

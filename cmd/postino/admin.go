@@ -109,6 +109,7 @@ type domainAddCmd struct {
 	Name      string `arg:"" help:"Domain name, example.org."`
 	CatchAll  string `help:"Deliver mail for unknown recipients to this address." placeholder:"ADDRESS"`
 	Separator string `help:"Sub-addressing separator: + - _ = # or none." default:"+"`
+	Seal      bool   `help:"Seal what its aliases send on to other servers (ARC)."`
 	relayFlags
 }
 
@@ -117,7 +118,7 @@ func (c *domainAddCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	if err := c.call(e, "domain.add", app.Domain{Name: c.Name, CatchAll: c.CatchAll, Separator: c.Separator, Relay: relay}, nil); err != nil {
+	if err := c.call(e, "domain.add", app.Domain{Name: c.Name, CatchAll: c.CatchAll, Separator: c.Separator, Relay: relay, Seal: c.Seal}, nil); err != nil {
 		return err
 	}
 	return said(e, "domain %s added", c.Name)

@@ -50,6 +50,7 @@ func (c *devCmd) banner(w io.Writer, node *app.DevNode) {
   Storage      %s
   Internet     friend.test takes mail for anybody, read it at IMAP %s; slow.test wants it twice,
                forward.test sends it back to localhost, dead.test is down, nomail.test takes none.
+               Mail from here.test is signed (DKIM).
                Fail on purpose: rcpt550@ rcpt451@ data550@ data451@ timeout@ drop@ friend.test
 Try: curl -sS 'imap://%s/INBOX;MAILINDEX=1' -u dev@localhost:%s
 Stop with Ctrl-C.

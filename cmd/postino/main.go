@@ -35,6 +35,7 @@ type cli struct {
 	User     userCmd     `cmd:"" help:"Users: add, change, list, remove, passwd, app-password, token, sessions, sign-out, quota, limits, delegate."`
 	ACL      aclCmd      `cmd:"" name:"acl" help:"Rights of users on the mailboxes of others: list, set, remove."`
 	Domain   domainCmd   `cmd:"" help:"Domains: add, change, list, remove, recipients."`
+	DKIM     dkimCmd     `cmd:"" name:"dkim" help:"Keys that sign mail: list, records, check, rotate, retire, remove."`
 	Alias    aliasCmd    `cmd:"" help:"Aliases: add, list, remove."`
 	Route    routeCmd    `cmd:"" help:"Routes of mail that is not delivered here: add, list, show, remove, test."`
 	Queue    queueCmd    `cmd:"" help:"Mail on its way: list, show, top, hold, release, retry, reroute, remove."`

@@ -39,6 +39,7 @@ type domainChangeCmd struct {
 	CatchAll   *string `help:"Deliver mail for unknown recipients to this address; none: refuse it." placeholder:"ADDRESS"`
 	Separator  *string `help:"Sub-addressing separator: + - _ = # or none." placeholder:"SIGN"`
 	Recipients *string `help:"Make it a relay domain, or change which of its recipients are taken: any, list, call-ahead." placeholder:"WAY" xor:"relay"`
+	Seal       *bool   `help:"Seal what its aliases send on to other servers (ARC), or do not." negatable:""`
 	Deliver    bool    `help:"Deliver its mail here, no longer pass it on." xor:"relay"`
 }
 
@@ -49,7 +50,7 @@ func (*domainChangeCmd) Help() string {
 
 func (c *domainChangeCmd) Run(e *env) error {
 	nothing := ""
-	change := app.DomainChange{Name: c.Name, CatchAll: c.CatchAll, Separator: c.Separator, Relay: c.Recipients}
+	change := app.DomainChange{Name: c.Name, CatchAll: c.CatchAll, Separator: c.Separator, Relay: c.Recipients, Seal: c.Seal}
 	if c.CatchAll != nil && *c.CatchAll == "none" {
 		change.CatchAll = &nothing
 	}

@@ -46,9 +46,10 @@ func (c *setupCmd) Run(e *env) error {
 	if err != nil {
 		return postino.E(postino.Denied, "write", c.Config, err)
 	}
+	var keys []app.DKIMKey
 	_, err = f.Write(app.ExampleConfig(host, dir))
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = c.first(e, admin, secret)
+		keys, err = c.first(e, admin, secret)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(c.Config))
@@ -56,7 +57,7 @@ func (c *setupCmd) Run(e *env) error {
 	if err := c.done(e, secret, "%s written, domain %s and user %s added", c.Config, admin.Domain, admin); err != nil {
 		return err
 	}
-	return said(e, "\nPublish these DNS records:\n\n%s\nThen: postino serve --config %s", records(admin.Domain, host), c.Config)
+	return said(e, "\nPublish these DNS records:\n\n%s\nThen: postino serve --config %s", records(admin.Domain, host, keys), c.Config)
 }
 
 func (c *setupCmd) hostname() (string, error) {
@@ -74,26 +75,30 @@ func (c *setupCmd) hostname() (string, error) {
 	return host, err
 }
 
-// first makes the first domain and its administrator.
-func (c *setupCmd) first(e *env, admin postino.Address, secret string) error {
+// first makes the first domain and its administrator, and returns the keys of the
+// domain.
+func (c *setupCmd) first(e *env, admin postino.Address, secret string) (keys []app.DKIMKey, err error) {
 	cfg, err := loadConfig(c.Config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	stores, err := cfg.OpenStores(quietLogger(e))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = stores.Call(e.ctx, "domain.add", app.Domain{Name: admin.Domain}, nil)
 	if err == nil || postino.Is(err, postino.Conflict) {
 		err = stores.Call(e.ctx, "user.add", app.User{Address: admin.String(), Password: secret, Admin: true}, nil)
 	}
-	return errors.Join(err, stores.Close())
+	if err == nil {
+		err = stores.Call(e.ctx, "dkim.list", app.DKIMDomain{Domain: admin.Domain}, &keys)
+	}
+	return keys, errors.Join(err, stores.Close())
 }
 
 // records lists what mail for the domain needs in DNS today; SPF says that only
 // this host sends.
-func records(domain, host string) string {
+func records(domain, host string, keys []app.DKIMKey) string {
 	var b strings.Builder
 	row := func(name, kind, value string) { fmt.Fprintf(&b, "  %-40s IN %-5s %s\n", name+".", kind, value) }
 	row(host, "A", "<IPv4 address of this host>")
@@ -101,6 +106,9 @@ func records(domain, host string) string {
 	row(host, "TXT", `"v=spf1 a -all"`) // of what is forwarded and of HELO (RFC 7208 §2.3)
 	row(domain, "MX", "10 "+host+".")
 	row(domain, "TXT", `"v=spf1 mx -all"`)
+	for _, k := range keys {
+		fmt.Fprintf(&b, "  %s\n", k.Zone)
+	}
 	row("_submission._tcp."+domain, "SRV", "0 1 587 "+host+".")
 	row("_submissions._tcp."+domain, "SRV", "0 1 465 "+host+".")
 	row("_imap._tcp."+domain, "SRV", "0 1 143 "+host+".")
