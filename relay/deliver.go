@@ -7,6 +7,7 @@ import (
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // maxAnswers is how many hosts are asked in one attempt that answer, but with
@@ -29,7 +30,7 @@ func (r *Relay) attempt(ctx context.Context, b *queue.Batch, it *queue.Item) err
 	if err != nil {
 		return err
 	}
-	a := &attempt{r: r, b: b, it: it, calls: calls{budget: maxAddrs}, stop: ctx}
+	a := &attempt{r: r, b: b, it: it, calls: calls{budget: maxAddrs, counts: true}, stop: ctx}
 	defer a.close()
 	defer a.tellSite()
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Limits.Attempt)
@@ -85,15 +86,15 @@ func (a *attempt) serve(ctx context.Context, w *way) error {
 	return l.finish(ctx)
 }
 
-// wish is what the item wants of TLS on this way.
-func (a *attempt) wish(w *way) wish {
+// wish is what the item wants of TLS.
+func (a *attempt) wish() tlspolicy.Wish {
 	switch {
 	case a.it.RequireTLS && !a.it.From.IsNull(): // RFC 8689 §5: a report goes out anyway
-		return wantTLS
+		return tlspolicy.RequireTLS
 	case a.it.TLSOptional:
-		return anyhow
+		return tlspolicy.TLSOptional
 	}
-	return noWish
+	return tlspolicy.NoWish
 }
 
 // commit makes outcomes durable. It is not cut off when the queue stops: what
@@ -149,8 +150,12 @@ func (l *leg) run(ctx context.Context) error {
 
 // round asks an idle connection, or else the hosts in their order.
 func (l *leg) round(ctx context.Context) (more bool, err error) {
-	k := key{l.w.site, l.w.route, l.wish(l.w)}
-	if s := l.r.pool.get(k); s != nil {
+	k := key{l.w.site, l.w.route, l.wish()}
+	s, err := l.idle(ctx, k)
+	if err != nil {
+		return false, err
+	}
+	if s != nil {
 		s.reused = true
 		if more, err = l.use(ctx, s, k); err != nil || more || len(l.left) == 0 {
 			return more, err
@@ -177,6 +182,28 @@ func (l *leg) round(ctx context.Context) (more bool, err error) {
 		}
 	}
 	return false, l.stop.Err()
+}
+
+// idle takes a connection from the pool that would be made like that now: what the
+// destination wants may have become more since (TL3). Others end.
+func (l *leg) idle(ctx context.Context, k key) (*session, error) {
+	for {
+		s := l.r.pool.get(k)
+		if s == nil {
+			return nil, nil
+		}
+		d, err := l.r.demand(ctx, l.w, s.demand.findings.Question, k.wish)
+		if err == nil && s.meets(d, l.r) {
+			return s, nil
+		}
+		l.r.pool.dismiss(s)
+		if l.stop.Err() != nil {
+			return nil, l.stop.Err()
+		}
+		if err != nil { // the hosts are asked, which tells of it
+			return nil, nil
+		}
+	}
 }
 
 // untried tells whether a host can still be connected to.

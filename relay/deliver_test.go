@@ -10,6 +10,7 @@ import (
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // Every class of reply at every stage gives the outcome that the standard wants.
@@ -82,7 +83,7 @@ func TestTaken(t *testing.T) {
 			w.listen(&server{offers: tc.offers, lmtp: tc.lmtp}, "192.0.2.10:2424")
 			l := &leg{attempt: &attempt{}, w: &way{route: route}}
 			targets, _ := w.relay.targets(context.Background(), l.w)
-			s, trouble := w.relay.open(context.Background(), l.w, &targets[0], noWish, &calls{budget: 1})
+			s, trouble := w.relay.open(context.Background(), l.w, &targets[0], tlspolicy.NoWish, &calls{budget: 1})
 			if trouble != nil {
 				t.Fatal(trouble.words())
 			}

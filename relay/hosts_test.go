@@ -14,6 +14,7 @@ import (
 	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/test/memnet"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // three makes a domain with three exchangers.
@@ -232,7 +233,7 @@ func TestHappyEyeballs(t *testing.T) {
 		r := w.relay
 		targets, _ := r.targets(context.Background(), &way{route: noRoute, domain: "b.example"})
 		c := calls{budget: maxAddrs}
-		s, trouble := r.open(context.Background(), &way{route: noRoute, domain: "b.example"}, &targets[0], noWish, &c)
+		s, trouble := r.open(context.Background(), &way{route: noRoute, domain: "b.example"}, &targets[0], tlspolicy.NoWish, &c)
 		if trouble != nil {
 			t.Fatal(trouble.words())
 		}

@@ -37,11 +37,15 @@ type Host struct {
 // target is a host with what was found out about its addresses.
 type target struct {
 	Host
-	addrs   []netip.Addr // those that may be tried
-	skipped []string     // those that may not, with the reason
-	self    bool         // its name or one of its addresses is ours
-	socket  string       // path of a Unix socket, in the place of addresses
-	err     error        // why it has no addresses, or nil
+	domain   string       // whose policy counts; empty: none does
+	alias    string       // where the aliases of the domain lead
+	name     string       // where the aliases of the host lead
+	security dns.Security // of its addresses
+	addrs    []netip.Addr // those that may be tried
+	skipped  []string     // those that may not, with the reason
+	self     bool         // its name or one of its addresses is ours
+	socket   string       // path of a Unix socket, in the place of addresses
+	err      error        // why it has no addresses, or nil
 }
 
 // resolve finds the hosts of a domain, best first, as RFC 5321 §5.1 says. With a
@@ -58,7 +62,7 @@ func (r *Relay) resolve(ctx context.Context, domain string, private bool) ([]tar
 	case errors.Is(err, dns.ErrNXDomain):
 		return nil, ours(550, "5.1.2", "the domain %s does not exist", domain)
 	case postino.Is(err, postino.NotFound): // the implicit MX
-		a = &dns.Answer{MX: []dns.MX{{Host: domain}}, Security: a.Security}
+		a = &dns.Answer{Name: a.Name, MX: []dns.MX{{Host: domain}}, Security: a.Security}
 	case postino.Is(err, postino.Invalid):
 		return nil, ours(550, "5.1.2", "%s is no domain name", domain)
 	default: // never an A record instead, never a bounce (SC7, DN2)
@@ -72,8 +76,8 @@ func (r *Relay) resolve(ctx context.Context, domain string, private bool) ([]tar
 	targets := make([]target, len(records))
 	for i, m := range records {
 		targets[i] = target{
-			Host: Host{Name: m.Host, Preference: m.Preference, Port: portSMTP, Secure: a.Security == dns.Secure},
-			self: r.ownName(m.Host),
+			Host:   Host{Name: m.Host, Preference: m.Preference, Port: portSMTP, Secure: a.Security == dns.Secure},
+			domain: domain, alias: a.Name, self: r.ownName(m.Host),
 		}
 	}
 	targets = beforeSelf(targets)
@@ -151,6 +155,7 @@ func (r *Relay) locate(ctx context.Context, targets []target, private bool) {
 				t.err = err
 				return
 			}
+			t.name, t.security = a.Name, a.Security
 			r.sift(t, a.Addrs, private)
 		})
 	}

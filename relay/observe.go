@@ -7,6 +7,7 @@ import (
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // observer writes what happens to log and counters; the queue tells the story of
@@ -16,6 +17,7 @@ type observer struct {
 	rcpts    [queue.Held + 1]*metric.Counter
 	sessions *metric.Counter // by protection
 	troubles *metric.Counter // by kind
+	policies *metric.Counter // by policy and result
 	open     *metric.Gauge
 }
 
@@ -23,6 +25,7 @@ func newObserver(log *slog.Logger, m *metric.Registry) *observer {
 	o := &observer{log: log,
 		sessions: m.Counter("postino_relay_connections_total", "Connections to other servers that could take mail, by protection.", "tls"),
 		troubles: m.Counter("postino_relay_troubles_total", "Hosts that could not be used, by the kind of trouble.", "kind"),
+		policies: m.Counter("postino_relay_tls_policies_total", "How TLS went with hosts, by the policy and its result (RFC 8460).", "policy", "result"),
 		open:     m.Gauge("postino_relay_connections", "Connections to other servers now."),
 	}
 	c := m.Counter("postino_relay_recipients_total", "Remote recipients by the result of an attempt.", "result")
@@ -60,6 +63,15 @@ func (o *observer) opened(s *session) {
 	}
 	o.sessions.With(kind).Inc()
 	o.log.LogAttrs(context.Background(), slog.LevelDebug, "relay: connected", slog.String("host", s.at), slog.String("tls", s.secured()))
+}
+
+// policy tells how TLS went with a host that a policy was looked up for.
+func (o *observer) policy(kind string, r tlspolicy.Result) {
+	word := string(r)
+	if r == tlspolicy.Success {
+		word = "success"
+	}
+	o.policies.With(kind, word).Inc()
 }
 
 // closed tells that such a connection ended.

@@ -17,7 +17,9 @@ import (
 	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/queue"
+	"github.com/postino-mail/postino/reports"
 	"github.com/postino-mail/postino/smtp"
+	"github.com/postino-mail/postino/tlspolicy"
 	"github.com/postino-mail/postino/vfs"
 )
 
@@ -46,9 +48,11 @@ type Options struct {
 	Files vfs.FS
 	// Roots verify certificates; nil means those of the system.
 	Roots *x509.CertPool
-	// Policy says what TLS a domain wants of a host; nil means nothing. An error
+	// Policies find out what domains publish about TLS; nil asks nobody. An error
 	// passes over the host for now.
-	Policy func(ctx context.Context, domain string, h Host) (TLSPolicy, error)
+	Policies Policies
+	// Reports hears how TLS went with the hosts of others; nil: nobody does.
+	Reports Reports
 	// Shuffle orders what has the same preference; nil means rand.Shuffle.
 	Shuffle func(n int, swap func(i, j int))
 	Limits  Limits
@@ -64,18 +68,14 @@ type Routes interface {
 	RouteByName(ctx context.Context, name string) (*directory.Route, error)
 }
 
-// TLSPolicy is what must hold of a connection before mail is given to it. The
-// zero value takes what it gets.
-type TLSPolicy struct {
-	Mode directory.TLSMode
-	// Verify judges the connection where Mode verifies; nil means that the
-	// certificate must be valid for the name of the host (RFC 9525, TL4).
-	Verify func(tls.ConnectionState) error
-	// Authentic tells that the policy itself proves that the host serves the
-	// domain, as MTA-STS does; without it REQUIRETLS needs DNSSEC (RFC 8689 §4.2.1).
-	Authentic bool
-	// Source names the policy in logs and reasons: "MTA-STS".
-	Source string
+// Policies is *tlspolicy.Policies.
+type Policies interface {
+	Find(ctx context.Context, q tlspolicy.Question) (*tlspolicy.Findings, error)
+}
+
+// Reports is *reports.Collector. TLS does not wait for anything.
+type Reports interface {
+	TLS(reports.TLSOutcome)
 }
 
 // Limits bounds connections and attempts. A zero field means its default.
@@ -120,6 +120,7 @@ func def[T int | time.Duration](v *T, d T) {
 var (
 	_ queue.Transport = (*Relay)(nil)
 	_ Routes          = (*directory.Directory)(nil)
+	_ Policies        = (*tlspolicy.Policies)(nil)
 )
 
 // Relay is the queue.Transport for remote recipients, by the name [Name]. Its

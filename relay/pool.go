@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // key says for which mail a connection may be used again: that of a site, sent
@@ -13,7 +14,7 @@ import (
 type key struct {
 	site  string
 	route *directory.Route
-	wish  wish
+	wish  tlspolicy.Wish
 }
 
 // pool keeps connections that wait for a next message. All methods may be

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // Severity says how good a step of a probe went.
@@ -51,9 +52,12 @@ type Certificate struct {
 
 // step tells what TLS a host is to offer.
 func (d *demand) step(t *target) Step {
-	s := Step{Kind: "policy", Severity: Info, Host: t.Name, Text: "TLS is " + d.Mode.String()}
-	if d.Source != "" {
-		s.Text += " by " + d.Source
+	s := Step{Kind: "policy", Severity: Info, Host: t.Name, Text: "TLS is " + d.Level.String()}
+	if d.By != tlspolicy.Nobody {
+		s.Text += ", wanted by " + d.By.String()
+	}
+	if basis := d.findings.Basis(); basis != "" {
+		s.Text += " (" + basis + ")"
 	}
 	return s
 }
@@ -78,6 +82,8 @@ func (s *session) tlsStep() Step {
 			c.Problem = postino.Printable(s.badCert.Error())
 			step.Severity = Info
 			step.Text += ", certificate not proven: " + c.Problem
+		} else {
+			step.Text += ", " + s.proof
 		}
 		step.Certificate = c
 	}
@@ -132,7 +138,7 @@ func (p *probe) run(ctx context.Context) {
 	var last *trouble
 	for i := range targets {
 		for t := &targets[i]; t.untried() && p.calls.budget > 0 && ctx.Err() == nil; {
-			s, trouble := p.r.open(ctx, p.w, t, noWish, &p.calls)
+			s, trouble := p.r.open(ctx, p.w, t, tlspolicy.NoWish, &p.calls)
 			if trouble == nil {
 				trouble = p.ask(ctx, s)
 			}

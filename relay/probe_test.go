@@ -23,7 +23,7 @@ func TestProbe(t *testing.T) {
 		level   Severity
 	}{
 		{"taken", "bob@b.example", &server{cert: ca.issue(t, "a.b.example")}, "route mx mx policy connect greeting tls ehlo rcpt verdict",
-			"a.b.example (192.0.2.10) takes mail for bob@b.example, TLS 1.3 verified", OK},
+			"a.b.example (192.0.2.10) takes mail for bob@b.example, TLS 1.3, certificate valid for a.b.example", OK},
 		{"unknown", "no@b.example", &server{}, "route mx mx policy connect greeting tls ehlo rcpt verdict", "mail for no@b.example would come back: 550 5.1.1 no", Failed},
 		{"first host dead", "bob@b.example", nil, "route mx mx policy connect policy connect greeting tls ehlo rcpt verdict",
 			"b.b.example (192.0.2.11) takes mail for bob@b.example, in clear", OK},

@@ -169,9 +169,9 @@ func (r *Relay) routeHost(ctx context.Context, w *way, text string) ([]target, *
 		}
 		return found, t
 	}
-	t := target{Host: Host{Name: h.Name, Port: port, Secure: true}}
+	t := target{Host: Host{Name: h.Name, Port: port, Secure: true}, domain: h.Name} // RFC 8461 §3.4
 	if h.Addr.IsValid() {
-		t.Name = h.Addr.String()
+		t.Name, t.domain = h.Addr.String(), ""
 		r.sift(&t, []netip.Addr{h.Addr}, private)
 	} else {
 		one := []target{t}

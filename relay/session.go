@@ -9,18 +9,25 @@ import (
 	"os"
 	"time"
 
+	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/sasl"
 	"github.com/postino-mail/postino/smtp"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // session is a connection to a host that mail can be given to.
 type session struct {
 	*smtp.Client
 	host    Host
-	at      string      // host and address, for people
+	at      string // host and address, for people
+	demand  *demand
+	from    netip.Addr  // our address
+	to      netip.Addr  // the host's
+	proof   string      // what proves the host
 	badCert error       // why the certificate is not the host's; nil in clear too
+	fault   error       // why there is no TLS, or no such TLS
 	local   bool        // over a Unix socket: nothing leaves this machine
 	reused  bool        // it came from the pool
 	timer   *time.Timer // of the pool
@@ -48,20 +55,29 @@ func (s *session) uncount() {
 
 // secured tells how the connection is protected, for people.
 func (s *session) secured() string {
+	policy := s.demand.findings.Policy(s.demand.Decision)
+	if policy != "" {
+		policy += ": "
+	}
 	cs := s.TLS()
 	switch {
+	case cs == nil && s.fault != nil && policy != "":
+		return "in clear, " + policy + reason(s.fault).Error()
 	case cs == nil:
 		return "in clear"
-	case s.badCert != nil:
-		return tls.VersionName(cs.Version)
+	case s.badCert == nil:
+		return tls.VersionName(cs.Version) + ", " + policy + s.proof
+	case policy != "":
+		return tls.VersionName(cs.Version) + ", " + policy + postino.Printable(s.badCert.Error())
 	}
-	return tls.VersionName(cs.Version) + " verified"
+	return tls.VersionName(cs.Version)
 }
 
 // calls bounds the connecting of one attempt, and lets a probe watch it.
 type calls struct {
 	budget int        // addresses that may still be tried
 	report func(Step) // nil: nobody watches
+	counts bool       // mail is to go: reports hear how TLS goes
 }
 
 // say reports a step to who watches.
@@ -73,12 +89,19 @@ func (c *calls) say(s Step) {
 
 // open makes a session with the host of t: at the address that answers first.
 // The addresses that are left in t can be tried next.
-func (r *Relay) open(ctx context.Context, w *way, t *target, wish wish, calls *calls) (*session, *trouble) {
+func (r *Relay) open(ctx context.Context, w *way, t *target, wish tlspolicy.Wish, calls *calls) (*session, *trouble) {
 	local := t.socket != ""
 	if local {
-		wish = noWish
+		wish = tlspolicy.NoWish
 	}
-	d, trouble := r.demand(ctx, w, t, wish)
+	q := w.question(t)
+	d, err := r.demand(ctx, w, q, wish)
+	var trouble *trouble
+	if err != nil {
+		trouble = unknown(q, err)
+	} else if trouble = d.denied(); trouble != nil && d.Problem != tlspolicy.Success {
+		r.tell(d, calls, nil, d.Problem, errors.New(d.findings.Why(d.Refuse)))
+	}
 	if trouble != nil {
 		t.addrs, t.socket = nil, ""
 		calls.say(Step{Kind: "policy", Severity: Failed, Host: t.Name, Text: trouble.words()})
@@ -93,11 +116,13 @@ func (r *Relay) open(ctx context.Context, w *way, t *target, wish wish, calls *c
 		return nil, ours(451, "4.4.1", "cannot connect to %s: %v", at, plainError(err))
 	}
 	calls.say(Step{Kind: "connect", Severity: OK, Host: at, Text: "connected", Took: time.Since(began)})
-	s := &session{host: t.Host, at: at, local: local}
+	s := &session{host: t.Host, at: at, demand: d, local: local, from: ip(c.LocalAddr()), to: ip(c.RemoteAddr())}
 	_, clear := r.plain.get(at)
-	clear = clear && d.Mode == directory.TLSOpportunistic
-	trouble = r.greet(ctx, w, s, c, addr, &d, clear, calls)
-	if trouble != nil && errors.Is(trouble.cause, errHandshake) && d.Mode == directory.TLSOpportunistic {
+	if clear = clear && d.Level == tlspolicy.Opportunistic; clear {
+		s.fault = errPlain
+	}
+	trouble = r.greet(ctx, w, s, c, clear, calls)
+	if trouble != nil && errors.Is(trouble.cause, errHandshake) && d.Level == tlspolicy.Opportunistic {
 		// Encryption that does not work is no reason to withhold mail that needs
 		// none: once more in clear (RFC 7435 §3).
 		r.plain.put(at, struct{}{}, r.opts.Limits.Plain)
@@ -106,7 +131,10 @@ func (r *Relay) open(ctx context.Context, w *way, t *target, wish wish, calls *c
 		if c, err = r.redial(ctx, w, t, addr); err != nil {
 			return nil, ours(451, "4.4.1", "cannot connect to %s: %v", at, plainError(err))
 		}
-		trouble = r.greet(ctx, w, s, c, addr, &d, true, calls)
+		trouble = r.greet(ctx, w, s, c, true, calls)
+	}
+	if result, why := s.result(); trouble == nil || s.fault != nil || s.badCert != nil {
+		r.tell(d, calls, s, result, why)
 	}
 	if trouble != nil {
 		calls.say(Step{Kind: "session", Severity: Failed, Host: at, Text: trouble.words(), Took: time.Since(began)})
@@ -143,16 +171,17 @@ func (r *Relay) redial(ctx context.Context, w *way, t *target, a netip.Addr) (ne
 
 // greet brings a connection to the point where it takes mail: greeting, EHLO,
 // TLS and AUTH. On trouble the connection is closed.
-func (r *Relay) greet(ctx context.Context, w *way, s *session, c net.Conn, addr netip.Addr, d *demand, clear bool, calls *calls) *trouble {
-	cfg := r.tlsConfig(s, addr, d)
-	if d.Mode == directory.TLSImplicit {
+func (r *Relay) greet(ctx context.Context, w *way, s *session, c net.Conn, clear bool, calls *calls) *trouble {
+	cfg := r.tlsConfig(s)
+	if s.demand.implicit {
 		tc := tls.Client(c, cfg)
 		hctx, cancel := context.WithTimeout(ctx, r.opts.Limits.Handshake)
 		err := tc.HandshakeContext(hctx)
 		cancel()
 		if err != nil {
 			c.Close()
-			return d.refused(s.host.Name, "5.7.10", err)
+			s.fault = err
+			return s.demand.refused(s.host.Name, "5.7.10", err)
 		}
 		c = tc
 	}
@@ -170,7 +199,7 @@ func (r *Relay) greet(ctx context.Context, w *way, s *session, c net.Conn, addr 
 		return t
 	}
 	calls.say(Step{Kind: "greeting", Severity: OK, Host: s.at, Text: words(s.Greeting())})
-	if t := r.protect(ctx, s, cfg, d, clear); t != nil {
+	if t := r.protect(ctx, s, cfg, clear); t != nil {
 		r.pool.dismiss(s)
 		return t
 	}
@@ -205,13 +234,13 @@ func (r *Relay) login(ctx context.Context, w *way, s *session) *trouble {
 	return nil
 }
 
-// literalName tells whether a host has no name but an address.
-func literalName(name string) bool {
-	if _, ok := literal(name); ok {
-		return true
+// ip is the address of an end of a connection, the zero one where it has none.
+func ip(a net.Addr) netip.Addr {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
 	}
-	_, err := netip.ParseAddr(name)
-	return err == nil
+	return tcp.AddrPort().Addr().Unmap()
 }
 
 // plainError takes what a person needs from an error of the network.
@@ -228,11 +257,10 @@ func plainError(err error) error {
 
 // Why a host cannot be used.
 var (
-	errNoAddress     = errors.New("no address is left to be tried")
-	errNoSource      = errors.New("the route has no source address of this family")
-	errHandshake     = errors.New("the TLS handshake failed")
-	errNoTLS         = errors.New("it does not offer STARTTLS")
-	errNoRequireTLS  = errors.New("it does not offer REQUIRETLS")
-	errNotAuthentic  = errors.New("nothing proves that the host serves the domain (neither DNSSEC nor MTA-STS)")
-	errNoCertificate = errors.New("it showed no certificate")
+	errNoAddress    = errors.New("no address is left to be tried")
+	errNoSource     = errors.New("the route has no source address of this family")
+	errHandshake    = errors.New("the TLS handshake failed")
+	errPlain        = errors.New("its TLS failed a short while ago")
+	errNoTLS        = errors.New("it does not offer STARTTLS")
+	errNoRequireTLS = errors.New("it does not offer REQUIRETLS")
 )

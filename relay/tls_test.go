@@ -1,10 +1,7 @@
 package relay
 
 import (
-	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"strings"
 	"testing"
 
@@ -12,13 +9,6 @@ import (
 	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/queue"
 )
-
-// demands is a Policy that wants the same of all hosts.
-func demands(p TLSPolicy) func(*Options) {
-	return func(o *Options) {
-		o.Policy = func(context.Context, string, Host) (TLSPolicy, error) { return p, nil }
-	}
-}
 
 // What each mode makes of each kind of server (RFC 3207, RFC 7435, TL4).
 func TestTLSModes(t *testing.T) {
@@ -59,7 +49,8 @@ func TestTLSModes(t *testing.T) {
 		for _, want := range tc.want {
 			mode, result, inTLS := want[0].(directory.TLSMode), want[1].(queue.Result), want[2].(bool)
 			t.Run(tc.name+"/"+mode.String(), func(t *testing.T) {
-				bubble(t, func(o *Options) { o.Roots = ca.pool(); demands(TLSPolicy{Mode: mode})(o) }, func(w *world) {
+				bubble(t, func(o *Options) { o.Roots = ca.pool() }, func(w *world) {
+					w.routes.routes = []*directory.Route{{Name: "way", Domain: "b.example", Action: directory.Direct, TLS: mode}}
 					s := w.simple("b.example", "192.0.2.10", tc.server())
 					words := "250"
 					if result == queue.Deferred {
@@ -91,41 +82,6 @@ func TestRememberPlain(t *testing.T) {
 	})
 }
 
-// A policy that cannot be found out defers; its own verification counts; the
-// certificate is judged for the host.
-func TestPolicy(t *testing.T) {
-	ca := newAuthority(t)
-	cert := ca.issue(t, "mx.b.example")
-	bubble(t, func(o *Options) {
-		o.Policy = func(_ context.Context, domain string, h Host) (TLSPolicy, error) {
-			switch {
-			case domain == "b.example" && h.Name == "mx.b.example":
-				return TLSPolicy{}, errors.New("no such luck")
-			case domain == "c.example":
-				return TLSPolicy{Mode: directory.TLSVerified, Source: "DANE", Verify: func(cs tls.ConnectionState) error {
-					if len(cs.PeerCertificates) == 0 {
-						return errors.New("nothing to see")
-					}
-					return nil
-				}}, nil
-			}
-			return TLSPolicy{Mode: directory.TLSVerified, Source: "DANE", Verify: func(tls.ConnectionState) error { return errors.New("wrong key") }}, nil
-		}
-	}, func(w *world) {
-		b := w.simple("b.example", "192.0.2.10", &server{cert: cert})
-		w.simple("c.example", "192.0.2.11", &server{cert: cert})
-		d := w.simple("d.example", "192.0.2.12", &server{cert: cert})
-		w.one("bob@b.example", queue.Deferred, "4.7.5 what TLS b.example wants of mx.b.example cannot be found out: no such luck")
-		w.one("bob@c.example", queue.Relayed, "250")
-		w.one("bob@d.example", queue.Deferred, "4.7.5 DANE requires TLS that mx.d.example does not give: ")
-		if len(b.taken())+len(d.taken()) != 0 {
-			t.Error("mail was sent against the policy")
-		}
-		// TLS-Required: No (RFC 8689 §3)
-		w.oneItem(func(it *queue.Item) { it.TLSOptional = true }, "bob@d.example", queue.Relayed, "250")
-	})
-}
-
 // RFC 8689 §4.2.1.
 func TestRequireTLS(t *testing.T) {
 	ca := newAuthority(t)
@@ -137,28 +93,32 @@ func TestRequireTLS(t *testing.T) {
 		zone     string
 		security dns.Security
 		server   *server
-		policy   *TLSPolicy
+		sts      string
 		from     string
 		result   queue.Result
 		reply    string
 	}{
-		{"all given", mx, dns.Secure, &server{cert: good, offers: offers}, nil, "a@a.example", queue.Relayed, "250"},
-		{"MTA-STS for DNSSEC", mx, dns.Insecure, &server{cert: good, offers: offers}, &TLSPolicy{Mode: directory.TLSVerified, Authentic: true}, "a@a.example", queue.Relayed, "250"},
-		{"implicit MX", "@ A 192.0.2.10\n", dns.Insecure, &server{cert: good, offers: offers}, nil, "a@a.example", queue.Relayed, "250"},
-		{"no DNSSEC", mx, dns.Insecure, &server{cert: good, offers: offers}, nil, "a@a.example", queue.Rejected, "5.7.10 "},
-		{"no STARTTLS", mx, dns.Secure, &server{offers: offers}, nil, "a@a.example", queue.Rejected, "5.7.10 "},
-		{"other certificate", mx, dns.Secure, &server{cert: bad, offers: offers}, nil, "a@a.example", queue.Rejected, "5.7.10 "},
-		{"no REQUIRETLS", mx, dns.Secure, &server{cert: good}, nil, "a@a.example", queue.Rejected, "5.7.30 "},
-		{"nobody there", mx, dns.Secure, nil, nil, "a@a.example", queue.Deferred, "4.4.1 "},
-		{"a report goes anyway", mx, dns.Insecure, &server{}, nil, "", queue.Relayed, "250"},
+		{"all given", mx, dns.Secure, &server{cert: good, offers: offers}, "", "a@a.example", queue.Relayed, "250"},
+		{"MTA-STS for DNSSEC", mx, dns.Insecure, &server{cert: good, offers: offers}, "enforce mx.b.example", "a@a.example", queue.Relayed, "250"},
+		{"MTA-STS in testing names it", mx, dns.Insecure, &server{cert: good, offers: offers}, "testing *.b.example", "a@a.example", queue.Relayed, "250"},
+		{"MTA-STS in testing does not", mx, dns.Insecure, &server{cert: good, offers: offers}, "testing other.example", "a@a.example", queue.Rejected, "5.7.10 "},
+		{"MTA-STS lost", mx, dns.Insecure, &server{cert: good, offers: offers}, "lost", "a@a.example", queue.Deferred, "4.7.5 the MTA-STS policy of b.example, which could prove mx.b.example"},
+		{"implicit MX", "@ A 192.0.2.10\n", dns.Insecure, &server{cert: good, offers: offers}, "", "a@a.example", queue.Relayed, "250"},
+		{"no DNSSEC", mx, dns.Insecure, &server{cert: good, offers: offers}, "", "a@a.example", queue.Rejected, "5.7.10 "},
+		{"no STARTTLS", mx, dns.Secure, &server{offers: offers}, "", "a@a.example", queue.Rejected, "5.7.10 "},
+		{"other certificate", mx, dns.Secure, &server{cert: bad, offers: offers}, "", "a@a.example", queue.Rejected, "5.7.10 "},
+		{"no REQUIRETLS", mx, dns.Secure, &server{cert: good}, "", "a@a.example", queue.Rejected, "5.7.30 "},
+		{"nobody there", mx, dns.Secure, nil, "", "a@a.example", queue.Deferred, "4.4.1 "},
+		{"a report goes anyway", mx, dns.Insecure, &server{}, "", "", queue.Relayed, "250"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			bubble(t, func(o *Options) {
 				o.Roots = ca.pool()
-				if tc.policy != nil {
-					demands(*tc.policy)(o)
-				}
+				policies(t)(o)
 			}, func(w *world) {
+				if tc.sts != "" {
+					tc.zone += w.publish(ca, "b.example", tc.sts)
+				}
 				w.zone("b.example", tc.zone, tc.security)
 				if tc.server != nil {
 					w.listen(tc.server, "192.0.2.10:25")
@@ -218,40 +178,5 @@ func TestRequireTLSByRoute(t *testing.T) {
 				w.oneItem(func(it *queue.Item) { it.RequireTLS = true }, "bob@b.example", tc.result, tc.reply)
 			})
 		})
-	}
-}
-
-// A certificate counts by its subject alternative names only: no common name,
-// and a wildcard stands for one whole label (RFC 9525 §6.3, TL4).
-func TestCertificateNames(t *testing.T) {
-	ca := newAuthority(t)
-	r := &Relay{opts: Options{Roots: ca.pool()}}
-	for _, tc := range []struct {
-		names []string
-		host  string
-		good  bool
-	}{
-		{[]string{"mx.b.example"}, "mx.b.example", true},
-		{[]string{"MX.B.example"}, "mx.b.example", true},
-		{[]string{"*.b.example"}, "mx.b.example", true},
-		{[]string{"*.b.example"}, "a.mx.b.example", false},
-		{[]string{"*.b.example"}, "b.example", false},
-		{[]string{"m*.b.example"}, "mx.b.example", false},
-		{[]string{"b.example"}, "mx.b.example", false},
-		{[]string{"192.0.2.1"}, "192.0.2.1", true},
-		{[]string{"192.0.2.2"}, "192.0.2.1", false},
-		{nil, "mx.b.example", false},
-	} {
-		leaf, err := x509.ParseCertificate(ca.issue(t, tc.names...).Certificate[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = r.verifyName(tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}, tc.host)
-		if (err == nil) != tc.good {
-			t.Errorf("%v for %s: %v", tc.names, tc.host, err)
-		}
-	}
-	if r.verifyName(tls.ConnectionState{}, "mx.b.example") == nil {
-		t.Error("no certificate is good")
 	}
 }

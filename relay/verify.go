@@ -7,6 +7,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/smtp"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // Bounds of the call-ahead: strangers cause it, and a client waits for it.
@@ -61,7 +62,7 @@ func (r *Relay) callAhead(ctx context.Context, w *way, a postino.Address) smtp.R
 	calls, answers := calls{budget: maxAddrs}, 0
 	for i := range targets {
 		for t := &targets[i]; t.untried() && calls.budget > 0 && answers < maxAnswers && ctx.Err() == nil; {
-			s, failure := r.open(ctx, w, t, noWish, &calls)
+			s, failure := r.open(ctx, w, t, tlspolicy.NoWish, &calls)
 			if failure != nil {
 				last = failure.later() // a host that refuses us says nothing about the recipient
 				continue

@@ -52,6 +52,7 @@ type server struct {
 	auths []string
 	mails []received
 	quits int
+	names []string // that clients asked for in the handshake
 }
 
 // received is a message that a server took.
@@ -72,6 +73,16 @@ func (s *server) taken() []received {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.mails)
+}
+
+// serverName is what the last client asked for in the handshake.
+func (s *server) serverName() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.names) == 0 {
+		return ""
+	}
+	return s.names[len(s.names)-1]
 }
 
 // total is how many messages it took.
@@ -147,7 +158,12 @@ func (s *server) serve(c net.Conn) {
 				io.WriteString(c, "what?\r\n")
 				return
 			}
-			t := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*s.cert}})
+			t := tls.Server(c, &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				s.mu.Lock()
+				s.names = append(s.names, hello.ServerName)
+				s.mu.Unlock()
+				return s.cert, nil
+			}})
 			if t.Handshake() != nil {
 				return
 			}
@@ -545,11 +561,16 @@ func newAuthority(t testing.TB) *authority {
 
 // issue makes a certificate for names.
 func (a *authority) issue(t testing.TB, names ...string) *tls.Certificate {
+	return a.issueUntil(t, time.Unix(1<<33, 0), names...)
+}
+
+// issueUntil makes one that ends at a time.
+func (a *authority) issueUntil(t testing.TB, end time.Time, names ...string) *tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "mx.b.example"}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0)}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "mx.b.example"}, NotBefore: time.Unix(0, 0), NotAfter: end}
 	for _, n := range names {
 		if ip, err := netip.ParseAddr(n); err == nil {
 			tmpl.IPAddresses = append(tmpl.IPAddresses, net.IP(ip.AsSlice()))

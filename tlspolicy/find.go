@@ -1,6 +1,7 @@
 package tlspolicy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -35,6 +36,7 @@ type Findings struct {
 	tlsa   tlsaFound
 	usable []dns.TLSA
 	sts    stsFound
+	none   bool // nobody was asked
 }
 
 // Find looks all up that a decision about a host needs. What the name servers do
@@ -55,6 +57,21 @@ func (p *Policies) Find(ctx context.Context, q Question) (*Findings, error) {
 	}
 	f.facts.STS = f.stsFact()
 	return f, nil
+}
+
+// Assume are the findings where nobody is asked: only what the question holds.
+func Assume(q Question) *Findings { return &Findings{Question: q, facts: Facts{MX: q.MX}, none: true} }
+
+// Asked tells whether anybody was asked.
+func (f *Findings) Asked() bool { return !f.none }
+
+// Same tells whether other findings lead to the same decisions and judgements.
+func (f *Findings) Same(g *Findings) bool {
+	return f.Question == g.Question && f.facts == g.facts && f.tlsa.base == g.tlsa.base && slices.EqualFunc(f.usable, g.usable, sameTLSA)
+}
+
+func sameTLSA(a, b dns.TLSA) bool {
+	return a.Usage == b.Usage && a.Selector == b.Selector && a.Matching == b.Matching && bytes.Equal(a.Data, b.Data)
 }
 
 // dane works out what the TLSA records come to.
@@ -145,8 +162,11 @@ func short(r dns.TLSA) string {
 	return s
 }
 
-// Basis says on what a decision rests, for people.
-func (f *Findings) Basis(d Decision) string {
+// Basis says on what decisions rest, for people; empty when nobody was asked.
+func (f *Findings) Basis() string {
+	if f.none {
+		return ""
+	}
 	var parts []string
 	switch {
 	case f.facts.MX != Proven:
@@ -219,6 +239,26 @@ func clean(err error) string {
 		return "no answer"
 	}
 	return postino.Printable(err.Error())
+}
+
+// Policy names the policy that a decision is about, for people: "DANE", "MTA-STS
+// testing". It is empty when there is none.
+func (f *Findings) Policy(d Decision) string {
+	switch {
+	case d.Policy == BySTS && f.sts.policy != nil:
+		return "MTA-STS " + f.sts.policy.Mode.String()
+	case d.DANE:
+		return "DANE"
+	case d.Policy == ByDANE:
+		return "DANE without a usable TLSA record"
+	}
+	return ""
+}
+
+// Judges tells whether a policy judges the certificate, and not only route or
+// message, if anybody.
+func (f *Findings) Judges(d Decision) bool {
+	return d.DANE || d.Policy == BySTS && f.sts.policy != nil
 }
 
 // Report is the policy that reports name (RFC 8460 §4.4).
