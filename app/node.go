@@ -149,6 +149,7 @@ func Start(opts Options) (*Node, error) {
 	if n.Names != nil {
 		n.background(ctx, "names", n.Names.Run)
 	}
+	n.background(ctx, "policies", n.Policies.Run)
 	n.lookAfterCertificates(ctx)
 	if !opts.Ephemeral {
 		n.background(ctx, "spool", n.collect)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/netip"
@@ -37,6 +38,8 @@ type Outward struct {
 	Names Names
 	// Addresses are this node's; nil asks the system.
 	Addresses func() []netip.Addr
+	// Roots verify the certificates of other servers; nil means those of the system.
+	Roots *x509.CertPool
 }
 
 // openMail makes what moves mail: the relay, the queue, and the way into it.
@@ -54,10 +57,13 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 	if host == "" { // stores that no server runs on: nothing leaves them
 		host = "localhost"
 	}
+	if err := s.openPolicies(o, addresses); err != nil {
+		return err
+	}
 	var err error
 	s.Relay, err = relay.New(relay.Options{
 		Hostname: host, OwnAddrs: addresses, AllowPrivate: o.Outward.Private, DNS: s.Resolver, Dial: o.Outward.Dial, Routes: s.Directory,
-		Blobs: s.Blobs, Files: o.Files, Logger: o.Logger, Metrics: o.Metrics,
+		Blobs: s.Blobs, Files: o.Files, Roots: o.Outward.Roots, Policies: s.Policies, Logger: o.Logger, Metrics: o.Metrics,
 	})
 	if err != nil {
 		return err

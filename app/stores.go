@@ -13,6 +13,7 @@ import (
 	"github.com/postino-mail/postino/deliver"
 	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/fetch"
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/mailbox"
@@ -21,6 +22,7 @@ import (
 	"github.com/postino-mail/postino/relay"
 	"github.com/postino-mail/postino/story"
 	"github.com/postino-mail/postino/submit"
+	"github.com/postino-mail/postino/tlspolicy"
 	"github.com/postino-mail/postino/vfs"
 )
 
@@ -71,6 +73,9 @@ type Stores struct {
 	Names    *dns.Auto
 	Certs    *certs.Source // nil for stores of a node without
 	ACME     *certs.ACME   // nil when no certificates are asked for
+	// Fetch gets what outside data names, Policies what domains say about TLS.
+	Fetch    *fetch.Client
+	Policies *tlspolicy.Policies
 
 	files vfs.FS
 	dir   string
