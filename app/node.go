@@ -140,6 +140,7 @@ func Start(opts Options) (*Node, error) {
 		}
 		return nil, errors.Join(err, stores.Close())
 	}
+	stores.running = n
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stopBg = cancel
 	n.background(ctx, "mailboxes", n.Mailboxes.Run)

@@ -80,6 +80,9 @@ type Stores struct {
 	files vfs.FS
 	dir   string
 	log   *slog.Logger
+
+	opts    StoreOptions
+	running *Node // nil while no node runs on the stores
 }
 
 // openStores opens or makes the data directory.
@@ -93,6 +96,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 		return nil, err
 	}
 	s := &Stores{DB: db, IDs: new(postino.IDs), Certs: o.Certs, files: o.Files, dir: o.DataDir, log: o.Logger}
+	s.opts = o
 	o.Blobs.Logger, o.Blobs.IDs, o.Blobs.Admit = o.Logger, s.IDs, db.Admit
 	if s.Blobs, err = blob.New(db, o.Files, filepath.Join(o.DataDir, "blobs"), o.Blobs); err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -33,8 +33,12 @@ func (r *run) dial(ctx context.Context, to netip.AddrPort) (*dialogue, error) {
 	if r.opts.Dial == nil {
 		return nil, errNotKnown
 	}
-	if to.Addr().IsUnspecified() {
-		to = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), to.Port())
+	if to.Addr().IsUnspecified() { // by an address that others use, if there is one
+		at := netip.MustParseAddr("127.0.0.1")
+		if own := public(r.node.Addrs); len(own) > 0 {
+			at = own[0]
+		}
+		to = netip.AddrPortFrom(at, to.Port())
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Limits.Dial)
 	defer cancel()

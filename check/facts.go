@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/fetch"
 )
 
 // Node is what this server knows of itself without asking anybody.
@@ -68,9 +69,4 @@ type Policy struct {
 }
 
 // special says why an address is none of the Internet, "" when it is one.
-func special(a netip.Addr) string {
-	if a = a.Unmap(); a.IsLoopback() || a.IsPrivate() || !a.IsGlobalUnicast() {
-		return "private"
-	}
-	return ""
-}
+func special(a netip.Addr) string { return fetch.Guard{}.Refuse(a) }

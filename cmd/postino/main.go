@@ -39,6 +39,7 @@ type cli struct {
 	Alias    aliasCmd    `cmd:"" help:"Aliases: add, list, remove."`
 	Route    routeCmd    `cmd:"" help:"Routes of mail that is not delivered here: add, list, show, remove, test."`
 	Queue    queueCmd    `cmd:"" help:"Mail on its way: list, show, top, hold, release, retry, reroute, remove."`
+	Check    checkCmd    `cmd:"" help:"Tell whether this server and its domains are well set up, and what to publish in the DNS."`
 	Probe    probeCmd    `cmd:"" help:"Show each step of a delivery to an address, and send nothing."`
 	Import   importCmd   `cmd:"" help:"Move mail in: from Maildir, mbox, files or another server by IMAP."`
 	Export   exportCmd   `cmd:"" help:"Move mail out: as Maildir, mbox, files or a zip archive."`

@@ -60,3 +60,12 @@ func (s size) String() string {
 	}
 	return fmt.Sprintf("%d B", int64(s))
 }
+
+// terminalSize is the width and height of a terminal, 0 when they are not known.
+func terminalSize(f *os.File) (columns, rows int) {
+	columns, rows, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return columns, rows
+}

@@ -1,0 +1,190 @@
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/check"
+	"github.com/postino-mail/postino/dns"
+)
+
+// What the checks tell, under the names of the command line.
+type (
+	CheckReport  = check.Report
+	CheckFinding = check.Finding
+	CheckRecord  = check.Record
+	CheckStatus  = check.Status
+)
+
+// The outcomes of checks.
+const (
+	CheckOK      = check.OK
+	CheckFix     = check.Fix
+	CheckAdvice  = check.Advice
+	CheckUnknown = check.Unknown
+)
+
+// CheckQuery asks for reports about domains; without any, about this server and
+// all of its domains.
+type CheckQuery struct {
+	Domains []string `json:",omitempty"`
+}
+
+// CheckStep is a finding on its way, as progress; Domain is empty for this server.
+type CheckStep struct {
+	Domain  string
+	Finding check.Finding
+}
+
+// CheckZone are the records that a domain should have.
+type CheckZone struct {
+	Domain  string         `json:"domain"`
+	Records []check.Record `json:"records"`
+}
+
+// Text is the zone as text (RFC 1035 §5).
+func (z *CheckZone) Text() []byte { return check.AppendZone(nil, z.Domain, z.Records) }
+
+// check makes reports and tells each finding as progress.
+func (s *Stores) check(ctx context.Context, q CheckQuery) ([]check.Report, error) {
+	c := s.checker()
+	now := time.Now().UTC()
+	var out []check.Report
+	tell := func(domain string) func(check.Finding) {
+		return func(f check.Finding) { progress(ctx, CheckStep{domain, f}) }
+	}
+	domains, err := s.checked(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if len(q.Domains) == 0 {
+		out = append(out, c.Node(ctx, now, tell("")))
+	}
+	for _, name := range domains {
+		r, err := c.Domain(ctx, name, now, tell(name))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, ctx.Err()
+}
+
+// checked are the domains of a query by their canonical names.
+func (s *Stores) checked(ctx context.Context, q CheckQuery) (names []string, err error) {
+	for _, name := range q.Domains {
+		if name, err = postino.CanonicalDomain(name); err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	if len(names) > 0 {
+		return names, nil
+	}
+	all, err := s.Directory.Domains(ctx)
+	for _, d := range all {
+		if !d.Disabled {
+			names = append(names, d.Name)
+		}
+	}
+	return names, err
+}
+
+func (s *Stores) checkZone(ctx context.Context, q CheckQuery) ([]CheckZone, error) {
+	c := s.checker()
+	domains, err := s.checked(ctx, q)
+	out := []CheckZone{}
+	for _, name := range domains {
+		records, err := c.Zone(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, CheckZone{name, records})
+	}
+	return out, err
+}
+
+// newZone are the records that a domain needs which has none yet: nobody is asked.
+func (s *Stores) newZone(ctx context.Context, n Named) (CheckZone, error) {
+	d, err := s.checkDomain(ctx, n.Name)
+	node := s.self()
+	return CheckZone{d.Name, check.Zone(&node, &d, new(check.Live))}, err
+}
+
+// checker makes a Checker with what is known now.
+func (s *Stores) checker() *check.Checker {
+	o := check.Options{DNS: s.freshDNS(), Node: s.self(), Domain: s.checkDomain}
+	if s.running != nil {
+		o.Dial = s.dialSelf
+	}
+	return check.New(o)
+}
+
+// freshDNS keeps answers for a second only: who mends a record wants to see it.
+func (s *Stores) freshDNS() dns.Resolver {
+	if r := s.opts.Outward.DNS; r != nil {
+		return r
+	}
+	o := s.resolverOptions(&s.opts)
+	o.MaxTTL, o.MaxNegativeTTL, o.CacheBytes, o.Metrics = time.Second, time.Second, 1<<20, nil
+	return dns.NewStub(o)
+}
+
+// dialSelf connects to a listener of this node.
+func (s *Stores) dialSelf(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	if d := s.opts.Outward.Dial; d != nil {
+		return d(ctx, "tcp", to.String(), netip.Addr{})
+	}
+	return new(net.Dialer).DialContext(ctx, "tcp", to.String())
+}
+
+// self is what this node knows of itself.
+func (s *Stores) self() check.Node {
+	addresses := s.opts.Outward.Addresses
+	if addresses == nil {
+		addresses = ownAddresses()
+	}
+	n := check.Node{Host: s.opts.Hostname, Addrs: addresses(), Clock: clock}
+	if s.running == nil {
+		return n
+	}
+	o := &s.running.opts
+	n.MayRelay = o.Relay
+	n.Leaves = append([]*x509.Certificate(nil), o.Certs.Leaves()...)
+	for _, l := range s.running.Bound() {
+		if at, err := netip.ParseAddrPort(l.Address); err == nil { // a socket is for this machine only
+			n.Services = append(n.Services, check.Service{Name: string(l.Service), Addr: at, TLS: !l.Clear})
+		}
+	}
+	return n
+}
+
+// clock asks the kernel whether somebody keeps its clock (adjtimex(2)).
+func clock() (synced, known bool) {
+	state, err := unix.Adjtimex(new(unix.Timex))
+	return state != timeError, err == nil
+}
+
+// timeError is the state of a clock that nobody keeps.
+const timeError = 5
+
+// checkDomain is what this node knows of a domain of its own.
+func (s *Stores) checkDomain(ctx context.Context, name string) (check.Domain, error) {
+	d, err := s.Directory.Domain(ctx, name)
+	if err != nil {
+		return check.Domain{}, err
+	}
+	return check.Domain{Name: d.Name, Accepts: func(local string) (bool, error) {
+		r, err := s.Directory.Resolve(ctx, postino.Address{Local: local, Domain: d.Name})
+		if postino.Is(err, postino.NotFound) || postino.Is(err, postino.Denied) {
+			return false, nil
+		}
+		return err == nil && (r.Relay != nil || len(r.Targets) > 0 || len(r.Forwards) > 0), err
+	}}, nil
+}
