@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"errors"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -102,6 +103,10 @@ func why(err error) string {
 		return "the name servers cannot answer now"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time"
+	}
+	var op *net.OpError
+	if errors.As(err, &op) { // without addresses and ports that change each time
+		return op.Op + ": " + op.Err.Error()
 	}
 	return err.Error()
 }

@@ -71,40 +71,73 @@ var errMayRelay = errors.New("by the configuration this machine itself may send 
 
 // attack tries all ways and says which the server took.
 func (r *run) attack(ctx context.Context, to netip.AddrPort) (tried int, taken []string, err error) {
-	d, err := r.meet(ctx, to)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer func() { d.close() }()
-	if r.node.MayRelay != nil && r.node.MayRelay(local(d.conn)) {
-		return 0, nil, errMayRelay
-	}
+	s := &intruder{run: r, to: to}
+	defer s.leave()
 	host := r.node.Host
-	if ok, err := d.takes("<check@example.net>", fmt.Sprintf("<postino-check-%x@%s>", r.now.UnixNano(), host)); ok || err != nil {
+	if ok, err := s.takes(ctx, "<check@example.net>", fmt.Sprintf("<postino-check-%x@%s>", r.now.UnixNano(), host)); errors.Is(err, errMayRelay) {
+		return 0, nil, err
+	} else if ok || err != nil {
 		host = "localhost.invalid" // who takes any name of ours passes nothing on by taking these
 	}
-	var unsure error
 	for _, a := range attempts(host, to.Addr()) {
-		ok, err := d.takes(a.from, a.to)
-		if errors.Is(err, errEnded) {
-			again, merr := r.meet(ctx, to)
-			if merr != nil {
-				return tried, taken, merr
-			}
-			d.close()
-			d = again
-			ok, err = d.takes(a.from, a.to)
-		}
+		ok, terr := s.takes(ctx, a.from, a.to)
 		switch {
-		case err != nil:
-			unsure = fmt.Errorf("%s: %w", a.name, err)
+		case terr != nil:
+			err = fmt.Errorf("%s: %w", a.name, terr)
 		case ok:
 			taken = append(taken, a.name)
 		}
 		tried++
 	}
-	_, _, _ = d.ask("QUIT") // good manners; nothing hangs on it
-	return tried, taken, unsure
+	return tried, taken, err
+}
+
+// intruder comes again when the server hangs up, and before it gets slow: servers
+// do both with those who err often.
+type intruder struct {
+	*run
+	to netip.AddrPort
+	d  *dialogue
+	n  int
+}
+
+// perDialogue is how many recipients are tried before the intruder comes anew.
+const perDialogue = 3
+
+func (s *intruder) takes(ctx context.Context, from, to string) (ok bool, err error) {
+	for range 2 {
+		fresh := s.d == nil || s.n == perDialogue
+		if fresh {
+			if err := s.come(ctx); err != nil {
+				return false, err
+			}
+		}
+		s.n++
+		if ok, err = s.d.takes(from, to); fresh || !errors.Is(err, errEnded) {
+			return ok, err
+		}
+		s.n = perDialogue
+	}
+	return ok, err
+}
+
+func (s *intruder) come(ctx context.Context) (err error) {
+	s.leave()
+	if s.d, err = s.meet(ctx, s.to); err != nil {
+		return err
+	}
+	if s.n = 0; s.node.MayRelay != nil && s.node.MayRelay(local(s.d.conn)) {
+		return errMayRelay
+	}
+	return nil
+}
+
+func (s *intruder) leave() {
+	if s.d != nil {
+		_, _, _ = s.d.ask("QUIT") // good manners; nothing hangs on it
+		s.d.close()
+		s.d = nil
+	}
 }
 
 // local is the address that a connection comes from.
