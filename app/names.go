@@ -24,7 +24,14 @@ type Names struct {
 const maxResolvConf = 64 << 10
 
 // openNames makes the resolver of the node.
-func (s *Stores) openNames(o *StoreOptions) error {
+func (s *Stores) openNames(o *StoreOptions) (err error) {
+	s.Names, err = s.newNames(o, nil)
+	s.Resolver = s.Names
+	return err
+}
+
+// newNames makes a resolver as the options say, and change, if it is not nil.
+func (s *Stores) newNames(o *StoreOptions, change func(*dns.Options)) (*dns.Auto, error) {
 	n := &o.Outward.Names
 	opts := dns.Options{Servers: n.Servers}
 	if n.Servers == nil && !n.Recursive {
@@ -35,13 +42,13 @@ func (s *Stores) openNames(o *StoreOptions) error {
 		opts = dns.ParseResolvConf(string(text[:min(len(text), maxResolvConf)]))
 	}
 	opts.Logger, opts.Metrics = o.Logger, o.Metrics
-	var err error
-	s.Names, err = dns.NewAuto(context.Background(), dns.AutoOptions{
+	if change != nil {
+		change(&opts)
+	}
+	return dns.NewAuto(context.Background(), dns.AutoOptions{
 		ValidatorOptions: dns.ValidatorOptions{Options: opts, Recursive: n.Recursive, NegativeAnchors: n.NegativeAnchors},
 		Policy:           n.DNSSEC, Keep: nameKeeper{s.DB},
 	})
-	s.Resolver = s.Names
-	return err
 }
 
 // nameKeeper keeps what the resolver has to know after a restart, under "Mn" and

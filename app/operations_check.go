@@ -53,7 +53,10 @@ func (z *CheckZone) Text() []byte { return check.AppendZone(nil, z.Domain, z.Rec
 
 // check makes reports and tells each finding as progress.
 func (s *Stores) check(ctx context.Context, q CheckQuery) ([]check.Report, error) {
-	c := s.checker()
+	c, err := s.checker(ctx)
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now().UTC()
 	var out []check.Report
 	tell := func(domain string) func(check.Finding) {
@@ -97,7 +100,10 @@ func (s *Stores) checked(ctx context.Context, q CheckQuery) (names []string, err
 }
 
 func (s *Stores) checkZone(ctx context.Context, q CheckQuery) ([]CheckZone, error) {
-	c := s.checker()
+	c, err := s.checker(ctx)
+	if err != nil {
+		return nil, err
+	}
 	domains, err := s.checked(ctx, q)
 	out := []CheckZone{}
 	for _, name := range domains {
@@ -118,22 +124,27 @@ func (s *Stores) newZone(ctx context.Context, n Named) (CheckZone, error) {
 }
 
 // checker makes a Checker with what is known now.
-func (s *Stores) checker() *check.Checker {
-	o := check.Options{DNS: s.freshDNS(), Node: s.self(), Domain: s.checkDomain}
+func (s *Stores) checker(ctx context.Context) (*check.Checker, error) {
+	names, err := s.freshNames(ctx)
+	o := check.Options{DNS: names, Node: s.self(), Domain: s.checkDomain}
 	if s.running != nil {
 		o.Dial = s.dialSelf
 	}
-	return check.New(o)
+	return check.New(o), err
 }
 
-// freshDNS keeps answers for a second only: who mends a record wants to see it.
-func (s *Stores) freshDNS() dns.Resolver {
+// freshNames keeps answers for a second only: who mends a record wants to see it.
+func (s *Stores) freshNames(ctx context.Context) (dns.Resolver, error) {
 	if r := s.opts.Outward.DNS; r != nil {
-		return r
+		return r, nil
 	}
-	o := s.resolverOptions(&s.opts)
-	o.MaxTTL, o.MaxNegativeTTL, o.CacheBytes, o.Metrics = time.Second, time.Second, 1<<20, nil
-	return dns.NewStub(o)
+	r, err := s.newNames(&s.opts, func(o *dns.Options) {
+		o.MaxTTL, o.MaxNegativeTTL, o.CacheBytes, o.Logger, o.Metrics = time.Second, time.Second, 1<<20, nil, nil
+	})
+	if err == nil && r.Status().Mode == dns.Starting { // no server has found out yet what the name servers can do
+		r.Probe(ctx)
+	}
+	return r, err
 }
 
 // dialSelf connects to a listener of this node.
