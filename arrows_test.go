@@ -184,6 +184,7 @@ var dials = map[string]string{
 	"transfer":                "other mail servers that the operator names",
 	"certs":                   "certificate authorities that the operator names",
 	"app/control.go":          "the control socket of this node",
+	"app/operations_check.go": "the listeners of this node",
 	"app/internet.go":         "the made-up Internet of postino dev, on loopback",
 	"cmd/postino/sendmail.go": "the listener of this node",
 }
