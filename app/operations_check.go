@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/x509"
 	"net"
 	"net/netip"
 	"time"
@@ -167,7 +166,6 @@ func (s *Stores) self() check.Node {
 	}
 	o := &s.running.opts
 	n.MayRelay = o.Relay
-	n.Leaves = append([]*x509.Certificate(nil), o.Certs.Leaves()...)
 	for _, l := range s.running.Bound() {
 		if at, err := netip.ParseAddrPort(l.Address); err == nil { // a socket is for this machine only
 			n.Services = append(n.Services, check.Service{Name: string(l.Service), Addr: at, TLS: !l.Clear})

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"crypto/x509"
 	"net/netip"
 
 	"github.com/postino-mail/postino/dns"
@@ -16,10 +15,9 @@ type Node struct {
 	Addrs []netip.Addr
 	// Services are what it offers.
 	Services []Service
-	// Leaves are its certificates; TLSA the associations that stay true when they
-	// are renewed (RFC 6698), none if the key may change.
-	Leaves []*x509.Certificate
-	TLSA   []dns.TLSA
+	// TLSA are the associations that stay true when its certificates are renewed
+	// (RFC 6698), none if the key may change.
+	TLSA []dns.TLSA
 	// Issuers are the names by which CAA records call the authority that makes the
 	// certificates (RFC 8659 §4.2); none if we ask nobody for certificates.
 	Issuers []string
