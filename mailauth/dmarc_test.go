@@ -134,3 +134,208 @@ func TestADSP(t *testing.T) {
 		}
 	}
 }
+
+// TestDMARCPolicy: which policy applies, and what is made of it.
+func TestDMARCPolicy(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		zone        string // of example.org
+		from        string
+		result      Result
+		policy      DMARCPolicy
+		tag         string
+		disposition DMARCPolicy
+	}{
+		{"own", txt("_dmarc", "v=DMARC1; p=reject; sp=none"), "example.org", Fail, PolicyReject, "p", PolicyReject},
+		{"sp", txt("_dmarc", "v=DMARC1; p=reject; sp=quarantine") + "sub A 192.0.2.1\n", "sub.example.org", Fail, PolicyQuarantine, "sp", PolicyQuarantine},
+		{"sp of the own record means nothing", txt("_dmarc.sub", "v=DMARC1; p=none; sp=reject"), "sub.example.org", Fail, PolicyNone, "p", PolicyNone},
+		{"p for subdomains", txt("_dmarc", "v=DMARC1; p=quarantine") + "sub A 192.0.2.1\n", "sub.example.org", Fail, PolicyQuarantine, "p", PolicyQuarantine},
+		{"np, no such name", txt("_dmarc", "v=DMARC1; p=none; sp=quarantine; np=reject"), "gone.example.org", Fail, PolicyReject, "np", PolicyReject},
+		{"np, but it exists", txt("_dmarc", "v=DMARC1; p=none; sp=quarantine; np=reject") + "sub A 192.0.2.1\n", "sub.example.org", Fail, PolicyQuarantine, "sp", PolicyQuarantine},
+		{"np, names below exist", txt("_dmarc", "v=DMARC1; p=none; np=reject") + "a.sub A 192.0.2.1\n", "sub.example.org", Fail, PolicyNone, "p", PolicyNone},
+		{"np for the domain itself", txt("_dmarc", "v=DMARC1; p=none; np=reject"), "example.org", Fail, PolicyNone, "p", PolicyNone},
+		{"np missing, sp", txt("_dmarc", "v=DMARC1; p=none; sp=reject"), "gone.example.org", Fail, PolicyReject, "sp", PolicyReject},
+		{"np cannot be told", txt("_dmarc", "v=DMARC1; p=none; np=reject"), "dead.example.org", TempError, PolicyNone, "p", PolicyNone},
+		{"np does not matter", txt("_dmarc", "v=DMARC1; p=reject; np=reject"), "dead.example.org", Fail, PolicyReject, "p", PolicyReject},
+		{"testing reject", txt("_dmarc", "v=DMARC1; p=reject; t=y"), "example.org", Fail, PolicyReject, "p", PolicyQuarantine},
+		{"testing quarantine", txt("_dmarc", "v=DMARC1; p=quarantine; t=y"), "example.org", Fail, PolicyQuarantine, "p", PolicyNone},
+		{"testing none", txt("_dmarc", "v=DMARC1; p=none; t=y"), "example.org", Fail, PolicyNone, "p", PolicyNone},
+		{"pct means nothing", txt("_dmarc", "v=DMARC1; p=reject; pct=0"), "example.org", Fail, PolicyReject, "p", PolicyReject},
+		{"no record", "@ A 192.0.2.1\n", "example.org", None, "", "", PolicyNone},
+		{"two records", txt("_dmarc", "v=DMARC1; p=reject") + txt("_dmarc", "v=DMARC1; p=none"), "example.org", None, "", "", PolicyNone},
+		{"two records below one", txt("_dmarc.sub", "v=DMARC1; p=none") + txt("_dmarc.sub", "v=DMARC1; p=none") + txt("_dmarc", "v=DMARC1; p=reject"), "sub.example.org", Fail, PolicyReject, "p", PolicyReject},
+		{"other texts", txt("_dmarc", "hello") + txt("_dmarc", "v=DMARC1; p=reject") + txt("_dmarc", "v=spf1 -all"), "example.org", Fail, PolicyReject, "p", PolicyReject},
+		{"in pieces", "_dmarc TXT \"v=DMA\" \"RC1; p=rej\" \"ect\"\n", "example.org", Fail, PolicyReject, "p", PolicyReject},
+		{"version in lower case", txt("_dmarc", "v=dmarc1; p=reject"), "example.org", None, "", "", PolicyNone},
+		{"version not first", txt("_dmarc", "p=reject; v=DMARC1"), "example.org", None, "", "", PolicyNone},
+		{"without p, with rua", txt("_dmarc", "v=DMARC1; sp=reject; rua=mailto:a@example.org"), "example.org", Fail, PolicyNone, "p", PolicyNone},
+		{"without p", txt("_dmarc", "v=DMARC1; sp=reject"), "example.org", PermError, PolicyNone, "p", PolicyNone},
+		{"wrong p, with rua", txt("_dmarc", "v=DMARC1; p=bounce; rua=mailto:a@example.org"), "example.org", Fail, PolicyNone, "p", PolicyNone},
+		{"wrong p", txt("_dmarc", "v=DMARC1; p=bounce"), "example.org", PermError, PolicyNone, "p", PolicyNone},
+		{"wrong sp", txt("_dmarc", "v=DMARC1; p=reject; sp=bounce"), "example.org", PermError, PolicyNone, "p", PolicyNone},
+		{"wrong sp, with rua", txt("_dmarc", "v=DMARC1; p=reject; sp=bounce; rua=mailto:a@example.org"), "example.org", Fail, PolicyNone, "p", PolicyNone},
+		{"wrong others", txt("_dmarc", "v=DMARC1; p=reject; adkim=x; t=maybe; rua=nowhere; fo=9; what=ever;;"), "example.org", Fail, PolicyReject, "p", PolicyReject},
+		{"servers fail", "", "dead2.example.org", TempError, "", "", PolicyNone},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := world(t, "example.org", c.zone)
+			f.SetFault("dead.example.org", 0, dns.Fault{Kind: dns.FaultServFail})
+			f.SetFault("_dmarc.dead2.example.org", 0, dns.Fault{Kind: dns.FaultServFail})
+			d := CheckDMARC(t.Context(), NewInquiry(f, Limits{}), []byte("From: joe@"+c.from+"\r\n"), nil, nil, DMARCOptions{})
+			if d.Result != c.result || d.Policy != c.policy || d.PolicyTag != c.tag || d.Disposition != c.disposition {
+				t.Errorf("%+v", d)
+			}
+			if d.NonExistent != (c.tag == "np") || d.Reason == "" || (d.Record == nil) != (d.Policy == "") {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
+// TestDMARCLater: what may still pass is neither pass nor fail (RFC 9989 §5.3.6).
+func TestDMARCLater(t *testing.T) {
+	f := world(t, "example.org", txt("_dmarc", "v=DMARC1; p=reject"), "evil.example", txt("@", "v=spf1 +all"))
+	f.SetFault("_dmarc.dead.example.org", 0, dns.Fault{Kind: dns.FaultServFail})
+	later := &Verdict{DKIM: []Signature{{Result: TempError, Domain: "mail.example.org"}, {Result: Fail, Domain: "example.org"}}}
+	foreign := &Verdict{DKIM: []Signature{{Result: TempError, Domain: "evil.example"}}}
+	for _, c := range []struct {
+		name string
+		spf  *SPF
+		v    *Verdict
+		want Result
+	}{
+		{"signature later", nil, later, TempError},
+		{"sender later", sentBy("example.org", TempError), nil, TempError},
+		{"both later, one passes", sentBy("example.org", TempError), signedBy("example.org"), Pass},
+		{"foreign signature later", nil, foreign, Fail},
+		{"foreign sender later", sentBy("evil.example", TempError), nil, Fail},
+		{"organization cannot be told", sentBy("dead.example.org", Pass), nil, TempError},
+		{"softfail", sentBy("example.org", SoftFail), nil, Fail},
+		{"neutral", sentBy("example.org", Neutral), nil, Fail},
+		{"policy", nil, &Verdict{DKIM: []Signature{{Result: Policy, Domain: "example.org"}}}, Fail},
+	} {
+		d := CheckDMARC(t.Context(), NewInquiry(f, Limits{}), []byte("From: joe@example.org\r\n"), c.spf, c.v, DMARCOptions{})
+		if d.Result != c.want || (d.Disposition == PolicyReject) != (c.want == Fail) {
+			t.Errorf("%s: %+v", c.name, d)
+		}
+	}
+}
+
+// TestOlderLookup is RFC 7489 §3.2 and §6.6.3.
+func TestOlderLookup(t *testing.T) {
+	f := world(t, "co.uk", txt("_dmarc.bank", "v=DMARC1; p=reject")+txt("_dmarc.a.bank", "v=DMARC1; p=none; psd=n")+txt("_dmarc", "v=DMARC1; p=quarantine; psd=y"))
+	for _, c := range []struct {
+		from, dkim string
+		older      bool
+		want       Result
+		domain     string
+	}{
+		{"b.a.bank.co.uk", "bank.co.uk", false, Fail, "a.bank.co.uk"},
+		{"b.a.bank.co.uk", "bank.co.uk", true, Pass, "bank.co.uk"},
+		{"a.bank.co.uk", "c.bank.co.uk", true, Pass, "a.bank.co.uk"},
+		{"shop.co.uk", "", false, Fail, "co.uk"},
+		{"shop.co.uk", "", true, None, ""},
+		{"shop.co.uk", "bank.co.uk", true, None, ""},
+		{"co.uk", "", true, Fail, "co.uk"},
+	} {
+		d := CheckDMARC(t.Context(), NewInquiry(f, Limits{}), []byte("From: joe@"+c.from+"\r\n"), nil, signedBy(c.dkim), DMARCOptions{OlderLookup: c.older})
+		if d.Result != c.want || d.Domain != c.domain {
+			t.Errorf("%s older %v: %+v", c.from, c.older, d)
+		}
+	}
+}
+
+// TestSeveralAuthors is MA1 for honest and for greedy messages.
+func TestSeveralAuthors(t *testing.T) {
+	f := world(t, "example.org", txt("_dmarc", "v=DMARC1; p=none"), "example.net", txt("_dmarc", "v=DMARC1; p=reject; t=y"),
+		"example.com", txt("_dmarc", "v=DMARC1; p=reject"), "plain.example", "@ A 192.0.2.1\n")
+	f.SetFault("_dmarc.dead.example", 0, dns.Fault{Kind: dns.FaultServFail})
+	many := ""
+	for i := range 20 {
+		many += fmt.Sprintf("a@d%d.plain.example, ", i)
+	}
+	for _, c := range []struct {
+		from        string
+		result      Result
+		disposition DMARCPolicy
+		domain      string
+	}{
+		{"a@example.org, b@example.org", Fail, PolicyNone, "example.org"},
+		{"a@example.org, b@example.net", Fail, PolicyQuarantine, "example.net"},
+		{"a@example.net, b@example.com, c@example.org", Fail, PolicyReject, "example.com"},
+		{"a@plain.example, b@gone.example", PermError, PolicyNone, ""},
+		{"a@dead.example, b@example.com", Fail, PolicyReject, "example.com"},
+		{"a@dead.example, b@example.net", TempError, PolicyNone, "example.net"},
+		{"", PermError, PolicyNone, ""},
+		{many + "b@example.com", Fail, PolicyReject, ""},
+	} {
+		q := NewInquiry(f, Limits{})
+		d := CheckDMARC(t.Context(), q, []byte("From: "+c.from+"\r\n"), sentBy("example.org", Pass), signedBy("example.com"), DMARCOptions{})
+		if n, _ := q.Spent(); d.Result != c.result || d.Disposition != c.disposition || d.Domain != c.domain || n > 8*MaxAuthors {
+			t.Errorf("%s: %d questions, %+v", c.from[:min(40, len(c.from))], n, d)
+		}
+	}
+}
+
+func TestParseDMARC(t *testing.T) {
+	r, problems := ParseDMARC("v=DMARC1;p=Reject; sp = quarantine ;np=none; adkim=s; aspf=R; t=y; psd=n; fo=1:d:s;" +
+		" rua=mailto:a@example.org!10m , https://example.org/r%2C,mailto:b%40x@example.net; ruf=mailto:c@example.org; pct=50; ri=3600; rf=afrf; x=y")
+	if r == nil || r.P != PolicyReject || r.SP != PolicyQuarantine || r.NP != PolicyNone || !r.ADKIMStrict || r.ASPFStrict || !r.Testing ||
+		r.PSD != 'n' || r.FO != "1:d:s" || r.Pct != 50 || r.RI != 3600 || r.RF != "afrf" || !r.Valid {
+		t.Fatalf("%+v", r)
+	}
+	if len(r.RUA) != 2 || r.RUA[0].URI != "mailto:a@example.org" || r.RUA[0].Mailto.String() != "a@example.org" ||
+		r.RUA[1].URI != "https://example.org/r%2C" || !r.RUA[1].Mailto.IsNull() || len(r.RUF) != 1 {
+		t.Errorf("%+v", r.RUA)
+	}
+	if !r.FailureOption('s') || r.FailureOption('0') {
+		t.Error(r.FO)
+	}
+	for _, c := range []struct{ record, problems string }{
+		{"v=DMARC1; p=none", ""},
+		{"v=DMARC1", "!p"},
+		{"v=DMARC1; p=none;", ""},
+		{"v = DMARC1 ; p=none", ""},
+		{"v=DMARC1; p=none; ; t=n", "?"},
+		{"v=DMARC1; p=none; p=reject", "!p"},
+		{"v=DMARC1; p=none; v=DMARC1", "!v"},
+		{"v=DMARC1; rua=mailto:a@example.org; p=none", "?p"},
+		{"v=DMARC1; p=none; fo=1", "?fo"},
+		{"v=DMARC1; p=none; fo=0:1; ruf=mailto:a@b.example", "!fo"},
+		{"v=DMARC1; p=none; fo=x; ruf=mailto:a@b.example", "!fo"},
+		{"v=DMARC1; p=none; rua=a@example.org", "!rua"},
+		{"v=DMARC1; p=none; rua=mailto:", "!rua"},
+		{"v=DMARC1; p=none; rua=mailto:a@example.org!x", "!rua"},
+		{"v=DMARC1; p=none; rua=mailto:a@example.org!10mm", "!rua"},
+		{"v=DMARC1; p=none; rua=mailto:a@example.org,", "!rua"},
+		{"v=DMARC1; p=none; pct=101", "!pct"},
+		{"v=DMARC1; p=none; pct=100", "?pct"},
+		{"v=DMARC1; p=none; p2=x", "!p2"},
+		{"v=DMARC1; p=none; nonsense", "!nonsense"},
+		{"v=DMARC1; p=none; sp=", "!sp"},
+		{"v=DMARC1; p=none; adkim=x", "!adkim"},
+		{"v=DMARC1; p=none; foo=bar", "?foo"},
+		{"v=DMARC1; p=none; foo=b\xc3\xa4r", "!foo"},
+	} {
+		r, problems := ParseDMARC(c.record)
+		got := ""
+		for _, p := range problems {
+			got += map[bool]string{true: "!", false: "?"}[p.Error] + p.Tag
+			if p.At >= len(c.record) || p.Text == "" {
+				t.Errorf("%s: %+v", c.record, p)
+			}
+		}
+		if r == nil || got != c.problems {
+			t.Errorf("%s: %v, want %s", c.record, got, c.problems)
+		}
+	}
+	for _, record := range []string{"", "v=DMARC2; p=none", "v=dmarc1; p=none", "p=none; v=DMARC1", " v=DMARC1; p=none", "v=DMARC1 p=none", "v=DMARC1,p=none",
+		"V=DMARC1; p=none; " + strings.Repeat("x", 20000)} {
+		if r, p := ParseDMARC(record); r != nil || len(p) == 0 || !p[0].Error {
+			t.Errorf("%.40s: %+v", record, r)
+		}
+	}
+	if len(problems) != 5 {
+		t.Errorf("%+v", problems)
+	}
+}

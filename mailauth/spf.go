@@ -343,5 +343,9 @@ func (s *SPF) Results() []AuthResult {
 }
 
 func (id *SPFIdentity) result(p Prop) AuthResult {
-	return AuthResult{Method: "spf", Result: id.Result, Reason: id.Reason, Props: []Prop{p}}
+	r := AuthResult{Method: "spf", Result: id.Result, Props: []Prop{p}}
+	if id.Result != None {
+		r.Reason = id.Reason
+	}
+	return r
 }
