@@ -82,7 +82,7 @@ func (tr *trial) rule(ctx context.Context, o *Options) (ruling, error) {
 	if err != nil {
 		return r, err
 	}
-	if why := tr.vouched(table); why != nil {
+	if why := tr.vouched(ctx, table); why != nil {
 		r.rule = "trusted " + why.Comment
 		r.overrides = append(r.overrides, *why)
 		return r, nil
@@ -155,7 +155,7 @@ func (tr *trial) sendsNothing() bool {
 
 // vouched finds somebody who is trusted and stands for the message. A message of
 // several authors is nobody's to stand for (MA1).
-func (tr *trial) vouched(t *directory.TrustTable) *reports.Override {
+func (tr *trial) vouched(ctx context.Context, t *directory.TrustTable) *reports.Override {
 	if tr.DMARC.Author.Domain == "" && len(tr.DMARC.Author.Domains) > 0 {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (tr *trial) vouched(t *directory.TrustTable) *reports.Override {
 	if l := tr.list(t); l != "" {
 		return &reports.Override{Type: reports.MailingList, Comment: "list " + l}
 	}
-	if n := tr.sealed(t); n > 0 {
+	if n := tr.sealed(ctx, t); n > 0 {
 		return &reports.Override{Type: reports.LocalPolicy, Comment: tr.chain()}
 	}
 	return nil
@@ -221,14 +221,14 @@ func under(name, domain string) bool {
 // sealed returns the set of the ARC chain that shows that the message was its
 // author's when a trusted sealer had it; all who sealed it since are trusted too
 // (MA6, RFC 8617 §7.2.1). 0: there is none.
-func (tr *trial) sealed(t *directory.TrustTable) int {
+func (tr *trial) sealed(ctx context.Context, t *directory.TrustTable) int {
 	c := &tr.Verdict.ARC
 	if c.Result != mailauth.Pass || t.Empty(directory.TrustSealer) {
 		return 0
 	}
 	for i := len(c.Sets) - 1; i >= 0 && t.Sealer(c.Sets[i].Seal.Domain) != ""; i-- {
 		was, err := mailauth.ParseAuthResults(c.Sets[i].Results, 0)
-		if err == nil && slices.ContainsFunc(was.Results, tr.shows) {
+		if err == nil && slices.ContainsFunc(was.Results, func(r mailauth.AuthResult) bool { return tr.shows(ctx, r) }) {
 			return i + 1
 		}
 	}
@@ -236,7 +236,7 @@ func (tr *trial) sealed(t *directory.TrustTable) int {
 }
 
 // shows tells whether a result proves the domain in From.
-func (tr *trial) shows(r mailauth.AuthResult) bool {
+func (tr *trial) shows(ctx context.Context, r mailauth.AuthResult) bool {
 	if r.Result != mailauth.Pass {
 		return false
 	}
@@ -251,18 +251,26 @@ func (tr *trial) shows(r mailauth.AuthResult) bool {
 		case "dmarc header.from":
 			return domain == d.Author.Domain
 		case "dkim header.d":
-			return tr.aligned(domain, d.Record != nil && d.Record.ADKIMStrict)
+			return tr.aligned(ctx, domain, d.Record != nil && d.Record.ADKIMStrict)
 		case "spf smtp.mailfrom":
-			return tr.aligned(domain, d.Record != nil && d.Record.ASPFStrict)
+			return tr.aligned(ctx, domain, d.Record != nil && d.Record.ASPFStrict)
 		}
 		return false
 	})
 }
 
 // aligned tells whether a domain stands for the author's (RFC 9989 §4.4).
-func (tr *trial) aligned(domain string, strict bool) bool {
-	d := &tr.DMARC
-	return domain == d.Author.Domain || !strict && under(domain, d.Org)
+func (tr *trial) aligned(ctx context.Context, domain string, strict bool) bool {
+	author := tr.DMARC.Author.Domain
+	if domain == author || strict {
+		return domain == author
+	}
+	one, err := mailauth.OrganizationalDomain(ctx, tr.inquiry, author)
+	if err != nil || !under(domain, one) {
+		return false
+	}
+	other, err := mailauth.OrganizationalDomain(ctx, tr.inquiry, domain)
+	return err == nil && one == other
 }
 
 // chain tells of the chain as reports want it (RFC 8617 §7.2.2).

@@ -110,7 +110,7 @@ func (tr *trial) verdict(ctx context.Context, o *Options) {
 func (tr *trial) results() []mailauth.AuthResult {
 	all := tr.Results()
 	for i := range all {
-		if all[i].Method == "arc" { // RFC 8617 §6
+		if all[i].Method == "arc" && all[i].Result != mailauth.None { // RFC 8617 §6
 			all[i].Props = append(all[i].Props, mailauth.Prop{Type: "smtp", Name: "remote-ip", Value: tr.client.Remote.String()})
 		}
 	}

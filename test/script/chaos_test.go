@@ -183,7 +183,7 @@ var number = regexp.MustCompile(`number \d+`)
 func (c *chaos) inbox(user string) [][]byte {
 	addr, err := c.w.address("imap")
 	c.must(err)
-	all, err := c.w.fetchAll(addr, user)
+	all, err := c.w.fetchAll(addr, user, "INBOX")
 	c.must(err)
 	return all
 }

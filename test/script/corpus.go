@@ -226,8 +226,12 @@ func (w *world) dialSMTP(service string) (*sender, error) {
 		return nil, err
 	}
 	s := &sender{conn, bufio.NewReader(conn)}
+	name := "client.example"
+	if w.fake != nil && service == "smtp" && w.fake.helo != "" {
+		name = w.fake.helo
+	}
 	if err = s.reply("220"); err == nil {
-		err = s.command("250", "EHLO client.example")
+		err = s.command("250", "EHLO "+name)
 	}
 	if err != nil {
 		conn.Close()
@@ -323,7 +327,7 @@ func (w *world) compare(user string, sent []letter) error {
 	}
 	deadline := time.Now().Add(patience)
 	for {
-		got, err := w.fetchAll(addr, user)
+		got, err := w.fetchAll(addr, user, "INBOX")
 		if err != nil {
 			return err
 		}
@@ -349,7 +353,7 @@ var literal = regexp.MustCompile(`\{(\d+)\}\r\n$`)
 
 // fetchAll returns the octets of each message, and checks that its size, header
 // and text are those of the whole.
-func (w *world) fetchAll(addr, user string) ([][]byte, error) {
+func (w *world) fetchAll(addr, user, mailbox string) ([][]byte, error) {
 	conn, err := w.dial(addr)
 	if err != nil {
 		return nil, err
@@ -359,7 +363,7 @@ func (w *world) fetchAll(addr, user string) ([][]byte, error) {
 		return nil, err
 	}
 	r := bufio.NewReaderSize(conn, 1<<20)
-	fmt.Fprintf(conn, "a ENABLE UTF8=ACCEPT\r\nb LOGIN {%d+}\r\n%s %s\r\nc EXAMINE INBOX\r\nd FETCH 1:* (RFC822.SIZE BODY.PEEK[HEADER] BODY.PEEK[TEXT] BODY.PEEK[])\r\ne LOGOUT\r\n", len(user), user, password)
+	fmt.Fprintf(conn, "a ENABLE UTF8=ACCEPT\r\nb LOGIN {%d+}\r\n%s %s\r\nc EXAMINE %s\r\nd FETCH 1:* (RFC822.SIZE BODY.PEEK[HEADER] BODY.PEEK[TEXT] BODY.PEEK[])\r\ne LOGOUT\r\n", len(user), user, password, mailbox)
 	var all [][]byte
 	var parts [][]byte
 	size := regexp.MustCompile(`RFC822\.SIZE (\d+)`)

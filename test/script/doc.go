@@ -23,7 +23,11 @@
 // There are also:
 //
 //	submit USER FROM TO… FILE      send a file as a user: 'b@example.net NOTIFY=NEVER', u{1..9}@example.net
-//	inbox USER N                   N messages are in INBOX; print them
+//	inbox USER N [MAILBOX]         N messages are in INBOX or another mailbox; print them
+//	client ADDRESS [NAME]          from now on strangers send from there and say that name
+//	sign DOMAIN FILE               sign a file with DKIM; the key is published
+//	seal DOMAIN FILE RESULTS       put an ARC set with these results before a file
+//	forge FROM TO FILE             send a message with each line of the file as a field of its header
 //	queue N                        N items are in the queue; print them
 //	zone [-secure] ORIGIN RECORD…  add a zone of records, or of a file
 //	dnsfault NAME TYPE KIND [N]    N questions fail: servfail, nxdomain, silent, …; "ok" ends it
@@ -40,6 +44,6 @@
 //
 // Flow: script_test.go starts the engine, world.go holds what one scenario has,
 // internet.go what is around it in fake time, peer.go and rules.go are other
-// servers, post.go sends and looks, talk.go speaks dialogues, corpus.go makes
-// messages.
+// servers, post.go sends and looks, auth.go signs and forges, talk.go speaks
+// dialogues, corpus.go makes messages.
 package script

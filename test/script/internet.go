@@ -39,6 +39,8 @@ type internet struct {
 	disk  *vfs.Mem
 	left  *vfs.Mem // of the disk after a power cut, when a rule wanted one
 	peers map[string]*peer
+	from  netip.Addr   // where strangers send from, when a script said so
+	helo  string       // their name
 	live  *atomic.Bool // of the process that runs: a dead one reaches nobody
 }
 
@@ -87,7 +89,7 @@ func (i *internet) options() (app.Options, error) {
 func (i *internet) dial(address string) (net.Conn, error) {
 	source := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	if strings.HasSuffix(address, ":25") {
-		source = netip.Addr{}
+		source = i.from
 	}
 	return i.net.DialFrom(context.Background(), "tcp", address, source)
 }

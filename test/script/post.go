@@ -114,13 +114,18 @@ func numbered(s string) []string {
 	return all
 }
 
-// inbox prints the messages in a user's INBOX and checks how many there are.
+// inbox prints the messages in a user's INBOX, or in another mailbox, and checks
+// how many there are: USER N [MAILBOX].
 func (w *world) inbox(ts *testscript.TestScript, args []string) error {
 	addr, err := w.address("imap")
 	if err != nil {
 		return err
 	}
-	all, err := w.fetchAll(addr, args[0])
+	mailbox := "INBOX"
+	if len(args) > 2 {
+		mailbox = args[2]
+	}
+	all, err := w.fetchAll(addr, args[0], mailbox)
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,10 @@ func runInternet(t *testing.T, dir string) {
 			"crash":    (*world).crash,
 			"queue":    (*world).queue,
 			"inbox":    (*world).inbox,
+			"client":   (*world).client,
+			"sign":     (*world).sign,
+			"seal":     (*world).seal,
+			"forge":    (*world).forge,
 		}),
 	})
 }
