@@ -193,7 +193,7 @@ var keys = []key{
 		field: func(t target) any { return &t.Relay.AllowPrivate }},
 
 	{table: "dns", name: "servers", item: server, sample: `["127.0.0.1", "tls://9.9.9.9#dns.quad9.net"]`,
-		doc:   "Recursive name servers, in this order; tls:// ones have to prove the name after #.\nWithout them those of /etc/resolv.conf.",
+		doc:   "Recursive name servers, in this order; tls:// ones have to prove the name after #.\nWithout them those of /etc/resolv.conf. \"recursive\", alone, asks the servers of each zone.",
 		field: func(t target) any { return &t.DNS.Servers }},
 	{table: "dns", name: "trusted", def: "false", doc: "The servers validate DNSSEC and nobody can tamper with their answers on the way.\nServers on this host are always trusted.",
 		field: func(t target) any { return &t.DNS.Trusted }},

@@ -287,7 +287,7 @@ func decide(must bool, was Mode, found []ServerStatus) decision {
 		}
 		silent = silent || s.Silent
 	}
-	const cause = "Ask other name servers, set dns.servers = [\"recursive\"]"
+	const cause = "Ask other name servers, or set dns.servers = [\"recursive\"]"
 	switch {
 	case len(validates) > 0 && !must:
 		return decision{Trusting, validates, true, ""}
@@ -296,8 +296,8 @@ func decide(must bool, was Mode, found []ServerStatus) decision {
 	case silent:
 		return decision{mode: was, warning: "No name server that could be asked hands out signatures (DNSSEC), and others cannot be asked."}
 	case must || was == Validating:
-		return decision{mode: Validating, clear: true, warning: "The name servers strip signatures (DNSSEC), or nothing can be proven by what they say: " +
-			"mail to signed domains waits. " + cause + ", or, to give up DANE, dns.dnssec = \"off\"."}
+		return decision{mode: Validating, clear: true, warning: "Nothing can be proven by what the name servers say (DNSSEC). They strip signatures, somebody on the way changes answers, or the clock of this machine is wrong: " +
+			"mail to signed domains waits. " + cause + "; dns.dnssec = \"off\" gives up DANE."}
 	}
 	return decision{mode: Unprotected, clear: true, warning: "The name servers strip signatures (DNSSEC), so DANE is not used: " +
 		"mail goes out with less protection than its receivers offer. " + cause + "."}

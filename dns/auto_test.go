@@ -74,6 +74,8 @@ func trusted(o *dns.AutoOptions) {
 	}
 }
 
+func recursive(o *dns.AutoOptions) { o.Recursive = true }
+
 // TestAutoFinds goes through all that two servers can be.
 func TestAutoFinds(t *testing.T) {
 	type outcomes [3]string // of good, bad, open
@@ -105,11 +107,20 @@ func TestAutoFinds(t *testing.T) {
 		{"required", dnstest.Careless, dnstest.Validating, func(o *dns.AutoOptions) { trusted(o); o.Policy = dns.Required }, dns.Validating, proven, true, ""},
 		{"required, stripping", dnstest.Stripping, dnstest.Stripping, func(o *dns.AutoOptions) { o.Policy = dns.Required }, dns.Validating, outcomes{"bogus", "bogus", "bogus"}, true, "mail to signed domains waits"},
 		{"off", dnstest.Validating, dnstest.Validating, func(o *dns.AutoOptions) { trusted(o); o.Policy = dns.Off }, dns.Disabled, asked, true, ""},
+		{"recursive", dnstest.Dead, dnstest.Dead, recursive, dns.Validating, proven, true, ""},
+		{"recursive, off", dnstest.Dead, dnstest.Dead, func(o *dns.AutoOptions) { recursive(o); o.Policy = dns.Off }, dns.Disabled, blind, true, ""},
 		{"negative anchor", dnstest.Careless, dnstest.Careless, func(o *dns.AutoOptions) { o.NegativeAnchors = []string{"bad.test"} }, dns.Validating, outcomes{"secure", "insecure", "insecure"}, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := towns(t).Behave(far, c.first).Behave(other, c.second)
-			a := auto(t, w, c.change)
+			a := auto(t, w, func(o *dns.AutoOptions) {
+				if c.change != nil {
+					c.change(o)
+				}
+				if o.Recursive {
+					o.Hints, o.Dial = w.Servers("."), w.DialServer
+				}
+			})
 			if c.mode != dns.Disabled {
 				if clear := a.Probe(t.Context()); clear != c.clear {
 					t.Errorf("clear: %v", clear)

@@ -18,6 +18,9 @@
 //     of each name, until it is at the zone that signed, or a proof says that a
 //     zone on the way is not signed. Then it verifies the set with the keys of
 //     the zone, or the proof that there is no such set.
+//  5. Instead of servers, the Validator may have a recursor, which asks the name
+//     servers of the zones: from the deepest zone that it knows it follows
+//     referrals, each of which it believes only about what lies below.
 //
 // Invariants:
 //   - "There is no such name" and "the name has no such records" are definite
@@ -45,11 +48,13 @@
 // a day at most; bogus answers for 5 seconds.
 //
 // Standards: RFC 1034, 1035; RFC 2181 §5, §10.1; RFC 2308 §2, §5 (negative
-// answers); RFC 5452 §9 (spoofing); RFC 7858, 8310 (TLS); RFC 8467 (padding); RFC 6672 §2.2 (DNAME); RFC 6698 §2 (TLSA);
-// RFC 6840 §5.7 (AD); RFC 6891 (EDNS); RFC 7505 (null MX); RFC 7766 (TCP); RFC
-// 8020 (nothing below NXDOMAIN); RFC 8914 (extended errors). DNSSEC: RFC 4033,
-// 4034, 4035 §5; RFC 5155 §8 (NSEC3); RFC 6840; RFC 7646 (negative anchors);
-// RFC 9276 §3.2 (iterations); RFC 9520 (failures are kept); RFC 9718 (anchors);
-// RFC 9904, 9905 (algorithms). RFC 5011 only as far as revoked keys are not
-// used: new anchors come with new releases.
+// answers); RFC 1034 §5.3.3 and RFC 9156 (recursion); RFC 9609 (the root's
+// servers); RFC 5452 §6, §9 (spoofing); RFC 7858, 8310 (TLS); RFC 8467
+// (padding); RFC 6672 §2.2 (DNAME); RFC 6698 §2 (TLSA); RFC 6840 §5.7 (AD); RFC
+// 6891 (EDNS); RFC 7505 (null MX); RFC 7766 (TCP); RFC 8020 (nothing below
+// NXDOMAIN); RFC 8659 (CAA); RFC 8914 (extended errors). DNSSEC: RFC 4033, 4034,
+// 4035 §5; RFC 5155 §8 (NSEC3); RFC 6840; RFC 7646 (negative anchors); RFC 9276
+// §3.2 (iterations); RFC 9520 (failures are kept); RFC 9718 (anchors); RFC 9904,
+// 9905 (algorithms). RFC 5011 only as far as revoked keys are not used: new
+// anchors come with new releases.
 package dns

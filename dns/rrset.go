@@ -3,6 +3,7 @@ package dns
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,7 @@ import (
 // Limits of the work that others can cause (DN3; CVE-2023-50387 and -50868 are
 // what happens without).
 const (
-	maxTries      = 8   // signatures verified for one RRset
+	maxVerified   = 8   // signatures verified for one RRset
 	maxSignatures = 32  // and for one message
 	maxTotal      = 128 // and for one Lookup, chain of trust and all
 	maxHashes     = 500 // NSEC3 hashes and digests of keys for one Lookup
@@ -34,6 +35,12 @@ type work struct {
 	signatures, total int // of this message, of all
 	hashes            int
 	fetches           int
+
+	// Of a recursor: questions to servers, those that were asked, and those to
+	// be asked after all others.
+	queries int
+	used    []netip.Addr
+	avoid   map[netip.Addr]bool
 }
 
 // next begins a message.
@@ -170,8 +177,8 @@ func (w *work) authenticate(s *rrset, zone string, keys []key) (proven, error) {
 			if twins++; twins > maxTwins { // KeyTrap
 				return proven{}, bogus("more than %d keys of the zone %s have the tag %d", maxTwins, zone, k.tag)
 			}
-			if tries++; tries > maxTries {
-				return proven{}, bogus("more than %d signatures over %s do not verify", maxTries, s)
+			if tries++; tries > maxVerified {
+				return proven{}, bogus("more than %d signatures over %s do not verify", maxVerified, s)
 			}
 			if err := w.verify(); err != nil {
 				return proven{}, err

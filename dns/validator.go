@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,11 @@ type ValidatorOptions struct {
 	// Recursive asks the name servers of the zones themselves, from the root
 	// down, instead of Servers.
 	Recursive bool
+	// Hints are addresses of root servers for that; nil are those of the Internet.
+	Hints []netip.Addr
+	// AllowPrivate tells which addresses may be asked for that although they are
+	// not public; nil: none.
+	AllowPrivate func(netip.Addr) bool
 	// Anchors are the keys of the root; nil means RootAnchors.
 	Anchors []Anchor
 	// NegativeAnchors are zones that count as unsigned from their top down, for
@@ -92,6 +98,9 @@ func NewValidator(opts ValidatorOptions) (*Validator, error) {
 		refused: otter.Must(&otter.Options[cacheKey, refusal]{MaximumSize: maxRefusals}),
 	}
 	c := opts.client()
+	if opts.Recursive {
+		opts.Servers, v.sources = nil, []source{newRecursor(opts)}
+	}
 	for _, server := range opts.Servers {
 		v.sources = append(v.sources, forwarder{c, server, opts.Timeout})
 	}
@@ -152,12 +161,13 @@ func (v *Validator) Lookup(ctx context.Context, name string, t Type) (*Answer, e
 // answer may be the fault of the server, the same from all is not.
 func (v *Validator) ask(ctx context.Context, name string, t Type) (*Answer, error) {
 	var last error
+	avoid := map[netip.Addr]bool{}
 	for range v.attempts {
 		for _, source := range v.sources {
-			l := &lookup{&work{now: time.Now(), skew: v.skew}, v, source}
+			l := &lookup{&work{now: time.Now(), skew: v.skew, avoid: avoid}, v, source}
 			a, err := l.answer(ctx, name, t)
 			if a == nil {
-				err = postino.E(postino.Transient, "look up "+dns.TypeToString[uint16(t)], name, err)
+				err = postino.E(postino.Transient, "look up "+t.String(), name, err)
 			}
 			v.obs.asked(source.String(), name, t, err)
 			if a != nil {
@@ -169,8 +179,11 @@ func (v *Validator) ask(ctx context.Context, name string, t Type) (*Answer, erro
 			if ctx.Err() != nil {
 				return nil, last
 			}
+			for _, used := range l.used {
+				avoid[used] = true
+			}
 		}
-		if errors.Is(last, ErrBogus) {
+		if errors.Is(last, ErrBogus) && len(avoid) == 0 { // a recursor has others to ask
 			break
 		}
 	}

@@ -45,7 +45,7 @@ func (w *World) ServeTLS(t testing.TB, name string) (netip.AddrPort, *tls.Config
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"dot"}, MinVersion: tls.VersionTLS12,
 	})
 	var running sync.WaitGroup
-	running.Go(func() { w.serveTCP(l) })
+	running.Go(func() { w.serveTCP(l, w.recursive(netip.AddrFrom4([4]byte{127, 0, 0, 1}))) })
 	t.Cleanup(func() {
 		l.Close()
 		running.Wait()

@@ -32,6 +32,12 @@ type World struct {
 	judge  *dns.Validator // of servers that validate
 	tamper func([]byte) []byte
 	asked  int
+
+	addresses   int                    // handed out to name servers
+	authorities map[netip.Addr][]*zone // by the addresses of their servers; nil: to be found
+	extra       map[string][]mdns.RR   // what servers of a zone add to every reply
+	broken      map[netip.Addr]Fault
+	heard       map[netip.Addr]func(string, dns.Type)
 }
 
 // Behaviour is what a recursive server makes of DNSSEC.
@@ -76,7 +82,8 @@ type Fault struct {
 // NewWorld returns a world with nothing but a signed root (algorithm 13, NSEC).
 // Zones that cannot be read fail t.
 func NewWorld(t testing.TB) *World {
-	w := &World{t: t, zones: map[string]*zone{}, faults: map[mdns.Question]*Fault{}, behave: map[netip.Addr]Behaviour{}}
+	w := &World{t: t, zones: map[string]*zone{}, faults: map[mdns.Question]*Fault{}, behave: map[netip.Addr]Behaviour{}, extra: map[string][]mdns.RR{}, broken: map[netip.Addr]Fault{},
+		heard: map[netip.Addr]func(string, dns.Type){}}
 	return w.Zone(".", Signed(), "")
 }
 
@@ -85,16 +92,24 @@ func NewWorld(t testing.TB) *World {
 // if it is signed. SOA and NS records are added where the text has none.
 func (w *World) Zone(origin string, s Signing, text string) *World {
 	w.t.Helper()
-	z, err := newZone(mdns.CanonicalName(origin), text, s)
+	z, err := newZone(mdns.CanonicalName(origin), text, s, w.nextAddress())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.zones[z.origin] = z
-	w.judge = nil
+	w.judge, w.authorities = nil, nil
 	for _, x := range w.zones { // what was signed may be no more
 		x.signed = map[string]*mdns.RRSIG{}
+	}
+	for _, x := range w.zones {
+		for child := range x.children {
+			if w.parent(child) != x { // there is another zone in between now
+				delete(x.children, child)
+				delete(x.names, child)
+			}
+		}
 	}
 	for child, c := range w.zones {
 		if parent := w.parent(child); parent != nil {
@@ -201,19 +216,32 @@ func (w *World) Dial(_ context.Context, network, address string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
+	return w.pipe(network, w.recursive(at.Addr()))
+}
+
+// answerer makes the octets of the reply to a question; nil is silence.
+type answerer func(question []byte, datagram bool) []byte
+
+// recursive is the recursive server at an address.
+func (w *World) recursive(at netip.Addr) answerer {
+	return func(question []byte, datagram bool) []byte { return w.answer(question, at, datagram) }
+}
+
+// pipe connects to a server in the process.
+func (w *World) pipe(network string, answer answerer) (net.Conn, error) {
 	client, server := net.Pipe()
 	switch network {
 	case "udp":
-		go w.datagrams(server, at.Addr())
+		go w.datagrams(server, answer)
 	case "tcp":
-		go w.stream(server, at.Addr())
+		go w.stream(server, answer)
 	default:
 		return nil, errors.New("no such network: " + network)
 	}
 	return client, nil
 }
 
-func (w *World) datagrams(c net.Conn, at netip.Addr) {
+func (w *World) datagrams(c net.Conn, answer answerer) {
 	defer c.Close()
 	b := make([]byte, 64<<10)
 	for {
@@ -221,7 +249,7 @@ func (w *World) datagrams(c net.Conn, at netip.Addr) {
 		if err != nil {
 			return
 		}
-		if reply := w.answer(b[:n], at, true); reply != nil {
+		if reply := answer(b[:n], true); reply != nil {
 			if _, err := c.Write(reply); err != nil {
 				return
 			}
@@ -229,7 +257,7 @@ func (w *World) datagrams(c net.Conn, at netip.Addr) {
 	}
 }
 
-func (w *World) stream(c net.Conn, at netip.Addr) {
+func (w *World) stream(c net.Conn, answer answerer) {
 	defer c.Close()
 	for {
 		var size [2]byte
@@ -240,7 +268,7 @@ func (w *World) stream(c net.Conn, at netip.Addr) {
 		if _, err := io.ReadFull(c, b); err != nil {
 			return
 		}
-		if reply := w.answer(b, at, false); reply != nil {
+		if reply := answer(b, false); reply != nil {
 			if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)); err != nil {
 				return
 			}
@@ -251,6 +279,11 @@ func (w *World) stream(c net.Conn, at netip.Addr) {
 // Serve opens loopback sockets, UDP and TCP on one port, that answer like the
 // recursive server of the world until the test ends.
 func (w *World) Serve(t testing.TB) netip.AddrPort {
+	t.Helper()
+	return w.serve(t, w.recursive(netip.AddrFrom4([4]byte{127, 0, 0, 1})))
+}
+
+func (w *World) serve(t testing.TB, answer answerer) netip.AddrPort {
 	t.Helper()
 	var tcp net.Listener
 	var udp net.PacketConn
@@ -264,8 +297,8 @@ func (w *World) Serve(t testing.TB) netip.AddrPort {
 		}
 	}
 	var running sync.WaitGroup
-	running.Go(func() { w.serveUDP(udp) })
-	running.Go(func() { w.serveTCP(tcp) })
+	running.Go(func() { w.serveUDP(udp, answer) })
+	running.Go(func() { w.serveTCP(tcp, answer) })
 	t.Cleanup(func() {
 		udp.Close()
 		tcp.Close()
@@ -274,8 +307,7 @@ func (w *World) Serve(t testing.TB) netip.AddrPort {
 	return tcp.Addr().(*net.TCPAddr).AddrPort()
 }
 
-func (w *World) serveUDP(c net.PacketConn) {
-	at := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+func (w *World) serveUDP(c net.PacketConn, answer answerer) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
@@ -285,15 +317,14 @@ func (w *World) serveUDP(c net.PacketConn) {
 			return
 		}
 		running.Go(func() { // a delay holds up nobody else
-			if reply := w.answer(b[:n], at, true); reply != nil {
+			if reply := answer(b[:n], true); reply != nil {
 				c.WriteTo(reply, from)
 			}
 		})
 	}
 }
 
-func (w *World) serveTCP(l net.Listener) {
-	at := l.Addr().(*net.TCPAddr).AddrPort().Addr()
+func (w *World) serveTCP(l net.Listener, answer answerer) {
 	var running sync.WaitGroup
 	var open []net.Conn
 	for {
@@ -302,7 +333,7 @@ func (w *World) serveTCP(l net.Listener) {
 			break
 		}
 		open = append(open, c)
-		running.Go(func() { w.stream(c, at) })
+		running.Go(func() { w.stream(c, answer) })
 	}
 	for _, c := range open {
 		c.Close()
@@ -337,13 +368,22 @@ func (w *World) answer(question []byte, at netip.Addr, datagram bool) []byte {
 			opt.Option = append(opt.Option, &mdns.EDNS0_EDE{InfoCode: mdns.ExtendedErrorCodeDNSBogus})
 		}
 	}
+	b := send(q, m, fault, datagram)
+	if tamper != nil && b != nil {
+		b = tamper(b)
+	}
+	return b
+}
+
+// send makes the octets of a reply, with the faults that concern them.
+func send(q, m *mdns.Msg, fault Fault, datagram bool) []byte {
 	time.Sleep(fault.Delay)
 	switch fault.Kind {
 	case Silent:
 		return nil
 	case Truncate:
 		if datagram {
-			m.Answer, m.Ns, m.Truncated = nil, nil, true
+			m.Answer, m.Ns, m.Extra, m.Truncated = nil, nil, nil, true
 		}
 	case WrongID:
 		m.Id++
@@ -354,7 +394,7 @@ func (w *World) answer(question []byte, at netip.Addr, datagram bool) []byte {
 			m = new(mdns.Msg).SetRcodeFormatError(q)
 		}
 	case Garbage:
-		return []byte{question[0], question[1], 0x80, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0xc0, 12}
+		return []byte{byte(q.Id >> 8), byte(q.Id), 0x80, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0xc0, 12}
 	}
 	m.Compress = true
 	if datagram {
@@ -364,9 +404,6 @@ func (w *World) answer(question []byte, at netip.Addr, datagram bool) []byte {
 	if err != nil {
 		m.Answer, m.Ns, m.Rcode = nil, nil, mdns.RcodeServerFailure
 		b, _ = m.Pack()
-	}
-	if tamper != nil {
-		b = tamper(b)
 	}
 	return b
 }
@@ -415,6 +452,12 @@ func (w *World) reply(q *mdns.Msg) (*mdns.Msg, Fault, func([]byte) []byte) {
 		return m, fault, w.tamper
 	}
 	w.resolve(m, name, t)
+	spoil(m, t, prove, fault)
+	return m, fault, w.tamper
+}
+
+// spoil leaves out what was not asked for, and what the fault says.
+func spoil(m *mdns.Msg, t uint16, prove bool, fault Fault) {
 	keep := func(rr mdns.RR) bool {
 		kind := rr.Header().Rrtype
 		proof, signature := kind == mdns.TypeNSEC || kind == mdns.TypeNSEC3, kind == mdns.TypeRRSIG
@@ -433,7 +476,6 @@ func (w *World) reply(q *mdns.Msg) (*mdns.Msg, Fault, func([]byte) []byte) {
 			forge(*section)
 		}
 	}
-	return m, fault, w.tamper
 }
 
 // flood puts wrong signatures before each good one.

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -68,7 +69,7 @@ type zone struct {
 	signed   map[string]*mdns.RRSIG
 }
 
-func newZone(origin, text string, s Signing) (*zone, error) {
+func newZone(origin, text string, s Signing, address netip.Addr) (*zone, error) {
 	if s.From == 0 {
 		s.From = -time.Hour
 	}
@@ -89,8 +90,14 @@ func newZone(origin, text string, s Signing) (*zone, error) {
 			return nil, err
 		}
 	}
-	if err := z.addText(origin + " 3600 IN NS ns.invalid."); err != nil {
-		return nil, err
+	if z.names[origin][mdns.TypeNS] == nil {
+		ns := "ns." + strings.TrimPrefix(origin, ".")
+		if err := z.addText(origin + " 3600 IN NS " + ns); err != nil {
+			return nil, err
+		}
+		if err := z.addText(ns + " 3600 IN A " + address.String()); err != nil {
+			return nil, err
+		}
 	}
 	if s.Algorithm == 0 {
 		return z, nil
@@ -201,9 +208,13 @@ func twins(k *mdns.DNSKEY, n int) (all []*mdns.DNSKEY) {
 // delegate puts the records of a zone below into its parent.
 func (z *zone) delegate(child *zone) error {
 	z.children[child.origin] = child
-	delete(z.names, child.origin)
-	if err := z.addText(child.origin + " 3600 IN NS ns.invalid."); err != nil {
-		return err
+	for name := range z.names { // the child knows
+		if mdns.IsSubDomain(child.origin, name) {
+			delete(z.names, name)
+		}
+	}
+	for _, rr := range child.names[child.origin][mdns.TypeNS] {
+		z.add(mdns.Copy(rr))
 	}
 	if child.Algorithm == 0 || child.Fault == ZoneNoDS {
 		return nil
