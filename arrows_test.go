@@ -180,7 +180,8 @@ var (
 var dials = map[string]string{
 	"fetch":                   "the guarded dialer",
 	"relay":                   "mail servers, at addresses that fetch.Guard lets through (SC7)",
-	"dns":                     "name servers that the operator names",
+	"dns":                     "name servers that the operator names, or those of zones at public addresses",
+	"dns/dnstest":             "the name servers of tests, on loopback",
 	"transfer":                "other mail servers that the operator names",
 	"certs":                   "certificate authorities that the operator names",
 	"app/control.go":          "the control socket of this node",
