@@ -14,8 +14,12 @@ import (
 // Resolution is where the mail of an address goes.
 type Resolution struct {
 	// Local tells that the address is ours: Targets and Forwards together are
-	// then 1 to MaxTargets. All are shared with the cache: read only.
+	// then 1 to MaxTargets, or Reports is true. All are shared with the cache: read
+	// only.
 	Local bool
+	// Reports tells that the address leads to the reader of reports; see
+	// ReportAddress.
+	Reports bool
 	// Targets are the mailboxes, each account once; none for an alias that
 	// leads only elsewhere.
 	Targets []Target
@@ -95,13 +99,13 @@ func (d *Directory) resolve(ctx context.Context, a postino.Address) (Resolution,
 	if err == nil && x.relay != nil {
 		return Resolution{Relay: x.relay}, nil
 	}
-	if err == nil && len(x.out)+len(x.forwards) == 0 {
+	if err == nil && len(x.out)+len(x.forwards) == 0 && !x.reports {
 		err = noRecipient(a)
 	}
 	if err != nil {
 		return Resolution{Local: postino.Is(err, postino.NotFound)}, err
 	}
-	return Resolution{Local: true, Targets: x.out, Forwards: x.forwards}, nil
+	return Resolution{Local: true, Reports: x.reports, Targets: x.out, Forwards: x.forwards}, nil
 }
 
 // errForeign is the answer for domains that are not ours.
@@ -141,6 +145,7 @@ type expansion struct {
 	out      []Target
 	forwards []Forward
 	relay    *Domain
+	reports  bool
 }
 
 // add follows a; via is what led to it. Recursion goes no deeper than MaxDepth.
@@ -216,11 +221,16 @@ func (x *expansion) fallBack(dom Domain, a, via postino.Address) error {
 			return err
 		}
 	}
-	if base, _, _ := dom.split(a.Local); fold(a.Local) == "postmaster" || fold(base) == "postmaster" {
+	base, _, _ := dom.split(a.Local)
+	if fold(a.Local) == "postmaster" || fold(base) == "postmaster" {
 		if via.IsNull() {
 			via = a
 		}
 		return x.addAdmin(via)
+	}
+	if !dom.Relay && (ReportAddress(a) || ReportAddress(postino.Address{Local: base})) {
+		x.reports = true
+		return nil
 	}
 	if !dom.CatchAll.IsNull() {
 		return x.follow(step{catchAll, whole}, &Alias{Address: whole}, []postino.Address{dom.CatchAll}, "", via)

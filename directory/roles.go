@@ -14,3 +14,15 @@ func RoleAddress(a postino.Address) bool {
 	}
 	return false
 }
+
+// ReportAddress tells whether an address is one that reports come to: what other
+// servers have seen of our mail (DMARC, TLS, complaints), and what comes back of
+// our own reports. Without a user or an alias of that name the server itself reads
+// them.
+func ReportAddress(a postino.Address) bool {
+	switch fold(a.Local) {
+	case "dmarc-reports", "tls-reports", "abuse-reports":
+		return true
+	}
+	return false
+}

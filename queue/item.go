@@ -31,10 +31,11 @@ func (s State) String() string {
 }
 
 // The transports by the names that items carry: Local serves recipients whose
-// mailbox is here, Relay those elsewhere.
+// mailbox is here, Relay those elsewhere; Reader reads what others report.
 const (
-	Local = "local"
-	Relay = "relay"
+	Local  = "local"
+	Relay  = "relay"
+	Reader = "reports"
 )
 
 // Item is one message on its way to recipients that share a transport and a

@@ -27,8 +27,10 @@ type Mail struct {
 	To   []postino.Address
 	// Build writes the message.
 	Build func(io.Writer) error
-	// Also, when not nil, is done in the transaction that puts it on the queue.
-	Also func(kv.Tx) error
+	// Also, when not nil, is done in the transaction that puts it on the queue,
+	// which depends on Scopes.
+	Also   func(kv.Tx) error
+	Scopes []kv.Scope
 	// Reason stands in its story.
 	Reason string
 }
@@ -313,7 +315,7 @@ func (m *Mailer) mail(ctx context.Context, w owed, p *parcel, id *Identity, to [
 	err := m.o.Send(ctx, Mail{
 		From: id.Return(kindWord(w.kind) + "-reports"), To: to, Reason: kindWord(w.kind) + " report about " + w.domain,
 		Build: func(out io.Writer) error { return p.build(out, id, to, s.Time) },
-		Also:  func(tx kv.Tx) error { return w.mark(tx, s) },
+		Also:  func(tx kv.Tx) error { return w.mark(tx, s) }, Scopes: []kv.Scope{scope},
 	})
 	if err == nil {
 		m.sent.With(kindWord(w.kind), s.State).Inc()

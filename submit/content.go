@@ -178,6 +178,9 @@ func (l *Letter) message(ctx context.Context) (*queue.Message, error) {
 		it.Rcpts, it.Junk, it.Carry = l.local, l.Junk, msg
 		it.CarryBytes = len(msg.Index) + len(msg.Envelope) + len(msg.BodyStructure)
 	}
+	if len(l.reports) > 0 {
+		item(queue.Reader).Rcpts = l.reports
+	}
 	if len(l.sites) > 0 && !l.Envelope.RequireTLS {
 		l.Envelope.TLSOptional = tlsOptional(l.ix.Header())
 	}

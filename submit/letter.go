@@ -44,6 +44,8 @@ type Letter struct {
 	local []queue.Rcpt    // mailboxes, each once
 	have  map[uint64]bool // their accounts, once there are many
 	sites map[place]*site // what goes elsewhere
+	// reports are addresses whose mail is read by the server itself.
+	reports []queue.Rcpt
 	// owed are addresses about which nothing is to be done but to tell the sender:
 	// they lead to several others, or were refused when he was no longer there.
 	owed    []queue.Rcpt
@@ -195,8 +197,11 @@ func (l *Letter) addLocal(ctx context.Context, to postino.Recipient, r *director
 	if err != nil {
 		return err
 	}
-	if err := l.count(len(r.Targets) + len(r.Forwards)); err != nil {
+	if err := l.count(max(1, len(r.Targets)+len(r.Forwards))); err != nil {
 		return err
+	}
+	if r.Reports {
+		l.addReports(to)
 	}
 	if many && to.Notify&postino.DSNSuccess != 0 { // RFC 3461 §5.2.7.3 (c)
 		to.Notify &^= postino.DSNSuccess
@@ -261,17 +266,36 @@ func (p *Post) Onward(ctx context.Context, it *queue.Item, rcpt int, to []direct
 	if err != nil {
 		return nil, err
 	}
-	m := &queue.Message{}
-	for at, s := range l.sites {
-		m.Items = append(m.Items, &queue.Item{
-			Message: it.Message, Transport: queue.Relay, Dest: at.dest, From: at.from, SMTPUTF8: it.SMTPUTF8, Body: it.Body, EnvID: it.EnvID, Ret: it.Ret,
-			Terms: it.Terms, User: it.User, Blob: it.Blob, Size: it.Size, Received: it.Received, Prefix: slices.Concat(sets[at.seal], []byte(at.trace), it.Prefix), Rcpts: s.rcpts,
-		})
-	}
+	m := &queue.Message{Items: l.again(it, sets)}
 	for i := range m.Items {
 		m.Events = append(m.Events, p.forwardEvent(m.Items[i], now))
 	}
 	return func(tx kv.Tx) (func(), error) { return p.opts.Queue.PutIn(tx, m) }, nil
+}
+
+// again makes items for where the letter goes that share the body of another one.
+func (l *Letter) again(it *queue.Item, sets map[string][]byte) (items []*queue.Item) {
+	item := func(transport string, from postino.Address, prefix []byte, rcpts []queue.Rcpt) *queue.Item {
+		items = append(items, &queue.Item{
+			Message: it.Message, Transport: transport, From: from, SMTPUTF8: it.SMTPUTF8, Body: it.Body, EnvID: it.EnvID, Ret: it.Ret,
+			Terms: it.Terms, User: it.User, Blob: it.Blob, Size: it.Size, Received: it.Received, Prefix: prefix, Rcpts: rcpts,
+		})
+		return items[len(items)-1]
+	}
+	for at, s := range l.sites {
+		item(queue.Relay, at.from, slices.Concat(sets[at.seal], []byte(at.trace), it.Prefix), s.rcpts).Dest = at.dest
+	}
+	if len(l.local) > 0 {
+		item(queue.Local, it.From, it.Prefix, l.local)
+	}
+	return items
+}
+
+// addReports notes an address that reports come to, once for all of them.
+func (l *Letter) addReports(to postino.Recipient) {
+	if len(l.reports) == 0 {
+		l.reports = append(l.reports, queue.Rcpt{Recipient: to})
+	}
 }
 
 // addMailbox notes a mailbox, unless the message goes there anyway.
@@ -353,6 +377,8 @@ func (p *Post) Route(ctx context.Context, it *queue.Item) (transport, dest strin
 		t := &r.Targets[0]
 		rcpt.Account, rcpt.User, rcpt.Detail = t.Account, t.User, t.Detail
 		return queue.Local, "", nil
+	case r.Reports && len(r.Targets)+len(r.Forwards) == 0:
+		return queue.Reader, "", nil
 	case r.Local:
 		return it.Transport, it.Dest, nil
 	}
@@ -386,7 +412,7 @@ func (l *Letter) room(ctx context.Context, account uint64, size int64) error {
 // fits asks the mailboxes with a quota again, now that the size is known. One
 // answer stands for all recipients, so it refuses only what none can take.
 func (l *Letter) fits(ctx context.Context, size int64) error {
-	if len(l.sites) > 0 || len(l.quotas) < len(l.local) {
+	if len(l.sites)+len(l.reports) > 0 || len(l.quotas) < len(l.local) {
 		return nil
 	}
 	var refusal error

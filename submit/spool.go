@@ -58,7 +58,7 @@ func (p *Post) Drop(ctx context.Context, d *mailfile.Drop) error {
 		return err
 	}
 	events = append(events, l.Accepted(accepted).Text(story.Listener, "sendmail"))
-	return p.commitDrop(ctx, l, d.Name, events)
+	return p.commitAlso(ctx, l, nil, func(tx kv.Tx) error { return tx.Set(dropKey(d.Name), []byte{1}) }, events...)
 }
 
 // refuse notes that a recipient was refused for good. Who left the message in
@@ -97,28 +97,6 @@ func uid(d *mailfile.Drop) string {
 		return ""
 	}
 	return fmt.Sprintf(", from uid %d", d.UID)
-}
-
-// commitDrop commits the letter with the name of its drop.
-func (p *Post) commitDrop(ctx context.Context, l *Letter, name string, events []*story.Event) error {
-	m, err := l.message(ctx)
-	if err != nil {
-		return err
-	}
-	m.Events = append(m.Events, events...)
-	var committed func()
-	err = p.opts.DB.Update(ctx, nil, func(tx kv.Tx) (err error) {
-		if err := tx.Set(dropKey(name), []byte{1}); err != nil {
-			return err
-		}
-		committed, err = p.opts.Queue.PutIn(tx, m)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	committed()
-	return nil
 }
 
 // Dropped forgets the names of drops: none of them is in the spool any more.
