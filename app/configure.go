@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/certs"
 	"github.com/postino-mail/postino/config"
@@ -88,8 +90,22 @@ func (c *Config) stores(log *slog.Logger, metrics *metric.Registry) StoreOptions
 		Blobs: blob.Options{
 			Inline: int(st.Inline), MemoryBudget: st.Memory,
 		},
-		Hostname: c.c.Server.Hostname, Outward: c.outward(), Signing: Signing{Rotate: c.c.DKIM.Rotate, Hold: c.c.SMTP.FutureRelease}, Legacy: c.legacy(), NoChannelBinding: !c.c.Auth.ChannelBinding, Tokens: c.c.Auth.Tokens,
+		Hostname: c.c.Server.Hostname, Outward: c.outward(), Reports: c.reports(), Signing: Signing{Rotate: c.c.DKIM.Rotate, Hold: c.c.SMTP.FutureRelease}, Legacy: c.legacy(), NoChannelBinding: !c.c.Auth.ChannelBinding, Tokens: c.c.Auth.Tokens,
 	}
+}
+
+// reports are what others are told.
+func (c *Config) reports() ReportOptions {
+	r := &c.c.Reports
+	o := ReportOptions{DMARC: r.DMARC, TLS: r.TLS, Failures: r.Failures, Org: r.Organization, Contact: r.Contact, Keep: time.Duration(r.Keep) * 24 * time.Hour, Bytes: r.MaxSize}
+	if r.From != "" {
+		a, err := postino.ParseAddress(r.From)
+		if err != nil {
+			panic(err) // config has parsed it
+		}
+		o.From = a
+	}
+	return o
 }
 
 // legacy are the elder mechanisms by their names in SASL.

@@ -49,6 +49,7 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 			return err
 		}
 	}
+	s.openReports(o)
 	addresses := o.Outward.Addresses
 	if addresses == nil {
 		addresses = ownAddresses()
@@ -63,7 +64,7 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 	var err error
 	s.Relay, err = relay.New(relay.Options{
 		Hostname: host, OwnAddrs: addresses, AllowPrivate: o.Outward.Private, DNS: s.Resolver, Dial: o.Outward.Dial, Routes: s.Directory,
-		Blobs: s.Blobs, Files: o.Files, Roots: o.Outward.Roots, Policies: s.Policies, Logger: o.Logger, Metrics: o.Metrics,
+		Blobs: s.Blobs, Files: o.Files, Roots: o.Outward.Roots, Policies: s.Policies, Reports: s.Collector, Logger: o.Logger, Metrics: o.Metrics,
 	})
 	if err != nil {
 		return err
@@ -71,8 +72,9 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 	s.Queue = queue.New(s.DB, s.Blobs, s.Stories, queue.Options{
 		Logger: o.Logger, Metrics: o.Metrics, IDs: s.IDs, Retry: o.Outward.Retry,
 		Transports: map[string]queue.TransportOptions{
-			queue.Local: {Transport: local},
-			relay.Name:  {Transport: s.Relay, Sites: true, Slots: o.Outward.Slots, SiteLimit: s.siteLimit(o.Outward.PerDomain)},
+			queue.Local:  {Transport: local},
+			queue.Reader: {Transport: s.reportReader(o)},
+			relay.Name:   {Transport: s.Relay, Sites: true, Slots: o.Outward.Slots, SiteLimit: s.siteLimit(o.Outward.PerDomain)},
 		},
 	})
 	secret, err := s.secret(context.Background(), "srs")

@@ -20,6 +20,7 @@ import (
 	"github.com/postino-mail/postino/metric"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/relay"
+	"github.com/postino-mail/postino/reports"
 	"github.com/postino-mail/postino/story"
 	"github.com/postino-mail/postino/submit"
 	"github.com/postino-mail/postino/tlspolicy"
@@ -49,6 +50,7 @@ type StoreOptions struct {
 	Hostname string
 	Outward  Outward
 	Signing  Signing
+	Reports  ReportOptions
 	// ACME gets certificates; nil: nobody does.
 	ACME    *ACME
 	Logger  *slog.Logger
@@ -76,6 +78,11 @@ type Stores struct {
 	// Fetch gets what outside data names, Policies what domains say about TLS.
 	Fetch    *fetch.Client
 	Policies *tlspolicy.Policies
+	// Reports keeps what others report, Collector counts what we report to them,
+	// Mailer sends it.
+	Reports   *reports.Store
+	Collector *reports.Collector
+	Mailer    *reports.Mailer
 
 	files vfs.FS
 	dir   string
@@ -116,6 +123,7 @@ func openStores(o StoreOptions) (*Stores, error) {
 		},
 	})
 	if err := s.openMail(&o, local); err != nil {
+		s.Collector.Close()
 		s.Stories.Close()
 		s.Directory.Close()
 		return nil, errors.Join(err, db.Close())
@@ -162,6 +170,7 @@ func (s *Stores) usage(ctx context.Context, account uint64) (u mailbox.Usage, er
 // Close closes everything in the reverse order; the queue must be stopped.
 func (s *Stores) Close() error {
 	s.Relay.Close()
+	s.Collector.Close()
 	s.Stories.Close()
 	s.Directory.Close()
 	return s.DB.Close()

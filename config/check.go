@@ -31,6 +31,11 @@ func (p *parser) check() {
 		p.fail(p.at["dns.servers"], "dns.servers", "\"recursive\" stands alone: then no server is in between")
 	}
 	p.checkACME()
+	if from := c.Reports.From; from != "" {
+		if _, err := postino.ParseAddress(from); err != nil {
+			p.fail(p.at["reports.from"], "reports.from", "%q is no mail address. Example: from = \"postmaster@example.org\"", from)
+		}
+	}
 }
 
 func (p *parser) checkRequired() {

@@ -29,6 +29,7 @@ type Config struct {
 	DNS       DNS
 	MailAuth  MailAuth
 	DKIM      DKIM
+	Reports   Reports
 	IMAP      IMAP
 	POP3      POP3
 	Storage   Storage
@@ -151,6 +152,17 @@ type MailAuth struct {
 
 // DKIM is how long a key signs; 0: for ever.
 type DKIM struct{ Rotate time.Duration }
+
+// Reports says what is reported to other domains, and how much is kept of what they
+// report.
+type Reports struct {
+	DMARC, TLS, Failures bool
+	From                 string // an address, or empty
+	Organization         string // may be empty
+	Contact              string // may be empty
+	Keep                 int    // days
+	MaxSize              int64
+}
 
 // IMAP bounds what IMAP clients can cost.
 type IMAP struct {

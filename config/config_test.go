@@ -281,7 +281,7 @@ func TestExample(t *testing.T) {
 }
 
 // noDefault are the keys that the example has a value for that is not theirs.
-var noDefault = regexp.MustCompile("^#(client_ca|email|fallback|eab|fallback_eab|ca_root|dns_server|dns_key) ")
+var noDefault = regexp.MustCompile("^#(client_ca|email|fallback|eab|fallback_eab|ca_root|dns_server|dns_key|from|organization|contact) ")
 
 // Every field can be set by a key, and no two keys set the same.
 func TestEveryFieldHasItsKey(t *testing.T) {

@@ -269,6 +269,7 @@ func (k key) example() string {
 		"hostname": "mail.example.org", "data_dir": "/var/lib/postino", "address": ":25",
 		"client_ca": "/etc/postino/clients.pem", "email": "postmaster@example.org", "fallback": "https://acme.example.net/directory",
 		"eab": "id:key", "fallback_eab": "id:key", "ca_root": "/etc/postino/ca.pem", "dns_server": "192.0.2.53", "dns_key": "hmac-sha256:postino:c2VjcmV0",
+		"from": "postmaster@example.org", "organization": "Example Ltd", "contact": "https://example.org/mail",
 	}[k.name])
 }
 

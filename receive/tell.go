@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/mailauth"
 	"github.com/postino-mail/postino/reports"
@@ -160,6 +162,7 @@ func (t *transaction) outcome(r *ruling) reports.DMARCOutcome {
 	if to := t.accepted[0].Domain; len(t.accepted) == 1 {
 		out.EnvelopeTo = to
 	}
+	out.Report = !slices.ContainsFunc(t.accepted, func(a postino.Address) bool { return !directory.ReportAddress(a) })
 	return out
 }
 

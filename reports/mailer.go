@@ -19,6 +19,7 @@ import (
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/mailauth"
 	"github.com/postino-mail/postino/metric"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // Mail is a message that we write ourselves.
@@ -44,9 +45,6 @@ type MailerOptions struct {
 	// Post sends a document to an https URL; nil: URLs are passed over.
 	Post func(ctx context.Context, url, contentType string, body []byte) error
 	DNS  dns.Resolver
-	// TLSRPT returns the URIs of a domain that wants TLS reports (RFC 8460 §3).
-	// NotFound: it wants none; Transient: it cannot be asked now.
-	TLSRPT func(ctx context.Context, domain string) ([]string, error)
 	// Identity says as whom to report. NotFound: there is no domain to report from
 	// yet, and nothing is sent.
 	Identity func(ctx context.Context) (Identity, error)
@@ -329,14 +327,14 @@ func (m *Mailer) destinations(ctx context.Context, w owed, d *domainDay) (all []
 	if w.kind == dmarcKind {
 		return m.verify.destinations(ctx, w.domain, "rua", d.RUA)
 	}
-	uris, err := m.o.TLSRPT(ctx, w.domain)
+	record, err := tlspolicy.LookupTLSRPT(ctx, m.o.DNS, w.domain)
 	switch {
 	case postino.Is(err, postino.NotFound):
 		return nil, nil
 	case err != nil:
 		return nil, postino.E(postino.Transient, "look up who wants TLS reports", w.domain, err)
 	}
-	for _, uri := range uris[:min(len(uris), maxDestinations)] {
+	for _, uri := range record.RUA[:min(len(record.RUA), maxDestinations)] {
 		if dest, ok := parseURI(uri); ok {
 			all = append(all, dest)
 		}
