@@ -101,6 +101,7 @@ type domainCmd struct {
 	Change     domainChangeCmd `cmd:"" help:"Change a domain."`
 	List       domainListCmd   `cmd:"" help:"List the domains."`
 	Remove     domainRemoveCmd `cmd:"" help:"Remove a domain that has no users and aliases."`
+	MTASTS     domainSTSCmd    `cmd:"" name:"mta-sts" help:"Say what senders may expect of us (MTA-STS): show, off, none, testing, enforce."`
 	Recipients recipientsCmd   `cmd:"" help:"Listed recipients of a relay domain: add, remove, list, import."`
 }
 

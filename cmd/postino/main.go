@@ -37,6 +37,7 @@ type cli struct {
 	Domain   domainCmd   `cmd:"" help:"Domains: add, change, list, remove, recipients."`
 	DKIM     dkimCmd     `cmd:"" name:"dkim" help:"Keys that sign mail: list, records, check, rotate, retire, remove."`
 	Alias    aliasCmd    `cmd:"" help:"Aliases: add, list, remove."`
+	Cert     certCmd     `cmd:"" help:"Certificates: list, tlsa, check, next-key, rotate."`
 	Route    routeCmd    `cmd:"" help:"Routes of mail that is not delivered here: add, list, show, remove, test."`
 	Queue    queueCmd    `cmd:"" help:"Mail on its way: list, show, top, hold, release, retry, reroute, remove."`
 	Check    checkCmd    `cmd:"" help:"Tell whether this server and its domains are well set up, and what to publish in the DNS."`
