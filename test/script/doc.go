@@ -35,6 +35,8 @@
 //	peer DOMAIN rules [RULE…]      give it other rules; a file of rules will do too
 //	peer DOMAIN refuse|listen      nothing listens there; it listens again
 //	received DOMAIN N [FILE]       it took N messages, each with the octets of FILE; print them
+//	publish DOMAIN [now]           put its DKIM records into the DNS; let the node look at once
+//	verify DOMAIN                  judge the last message that a peer took, print what its signatures prove
 //	resend DOMAIN again FROM TO…   the last one that it took comes to us
 //	resend DOMAIN back FILE        a report goes to where the last one came from
 //	dialogue DOMAIN                print what it said and heard
@@ -44,6 +46,6 @@
 //
 // Flow: script_test.go starts the engine, world.go holds what one scenario has,
 // internet.go what is around it in fake time, peer.go and rules.go are other
-// servers, post.go sends and looks, auth.go signs and forges, talk.go speaks
-// dialogues, corpus.go makes messages.
+// servers, post.go sends and looks, dkim.go publishes keys and verifies, auth.go
+// signs and forges, talk.go speaks dialogues, corpus.go makes messages.
 package script

@@ -63,7 +63,7 @@ func (i *internet) options() (app.Options, error) {
 		Stores: app.StoreOptions{
 			Files: i.disk, DataDir: "/postino", Metrics: metric.New(),
 			KV:     lsm.Options{Still: true, MemTableBytes: 4 << 20, CacheBytes: 8 << 20, Guard: lsm.GuardOptions{Interval: time.Hour, Ballast: -1}},
-			Argon2: directory.Argon2{MemoryKiB: 64, Time: 1},
+			Argon2: directory.Argon2{MemoryKiB: 64, Time: 1}, Signing: app.Signing{RSA: oneRSA, Rotate: 20 * 24 * time.Hour},
 			Outward: app.Outward{
 				DNS: i.names, Addresses: func() []netip.Addr { return []netip.Addr{here} },
 				Dial: func(ctx context.Context, network, address string, _ netip.Addr) (net.Conn, error) {

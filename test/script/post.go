@@ -173,7 +173,7 @@ func (w *world) received(ts *testscript.TestScript, args []string) error {
 }
 
 // handled are the fields that servers put before a message.
-var handled = regexp.MustCompile(`\A(?:(?:Received|Return-Path|Delivered-To|Authentication-Results): [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*\z`)
+var handled = regexp.MustCompile(`\A(?:(?:Received|Return-Path|Delivered-To|Authentication-Results|DKIM-Signature|ARC-[A-Za-z-]*): [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)*\z`)
 
 // crlfFile reads a file of a script as a message.
 func crlfFile(ts *testscript.TestScript, name string) ([]byte, error) {

@@ -48,6 +48,8 @@ func runInternet(t *testing.T, dir string) {
 			"dnsfault": (*world).dnsFault,
 			"peer":     (*world).peer,
 			"received": (*world).received,
+			"publish":  (*world).publish,
+			"verify":   (*world).verify,
 			"dialogue": (*world).dialogue,
 			"host":     (*world).host,
 			"clock":    (*world).clock,

@@ -66,10 +66,11 @@ func (w *world) options() (app.Options, error) {
 	log := slog.New(slog.DiscardHandler)
 	opts, err := app.Dev(app.DevOptions{DataDir: filepath.Join(w.dir, "data"), Password: password, PortBase: -1, Version: "script"}, log)
 	opts.Stores.Outward.DNS = dns.NewFake() // nothing asks a real name server
+	opts.Stores.Signing.RSA = oneRSA
 	if err != nil || w.any {
 		return opts, err
 	}
-	opts.Stores = app.StoreOptions{Files: vfs.OS(), DataDir: filepath.Join(w.dir, "data"), Metrics: metric.New(), Outward: opts.Stores.Outward}
+	opts.Stores = app.StoreOptions{Files: vfs.OS(), DataDir: filepath.Join(w.dir, "data"), Metrics: metric.New(), Outward: opts.Stores.Outward, Signing: opts.Stores.Signing}
 	opts.Hostname, opts.Dev = "mx.example.org", false
 	for i := range opts.Listeners { // dialogues log in without TLS
 		l := &opts.Listeners[i]
