@@ -22,7 +22,15 @@ const (
 
 // weight orders policies.
 func (p DMARCPolicy) weight() int {
-	return slices.Index([]DMARCPolicy{"", PolicyNone, PolicyQuarantine, PolicyReject}, p)
+	switch p {
+	case PolicyReject:
+		return 3
+	case PolicyQuarantine:
+		return 2
+	case PolicyNone:
+		return 1
+	}
+	return 0
 }
 
 // weaker is the policy one level below.
@@ -182,17 +190,17 @@ func dmarcValue(s string) bool {
 func (p *dmarcParser) value(name, value string, at int) {
 	r := p.r
 	switch name {
-	case "p", "sp", "np":
-		policy := DMARCPolicy(strings.ToLower(value))
-		if policy.weight() < 1 {
-			p.problem(true, name, at, "the policy is not none, quarantine or reject")
-			p.invalid = p.invalid || name != "p"
-			return
-		}
-		*map[string]*DMARCPolicy{"p": &r.P, "sp": &r.SP, "np": &r.NP}[name] = policy
-		if name == "p" && len(p.seen) > 1 {
+	case "p":
+		r.P = p.policy(name, value, at)
+		if len(p.seen) > 1 {
 			p.problem(false, name, at, "some older receivers want p= directly behind v=")
 		}
+	case "sp":
+		r.SP = p.policy(name, value, at)
+		p.invalid = p.invalid || r.SP == ""
+	case "np":
+		r.NP = p.policy(name, value, at)
+		p.invalid = p.invalid || r.NP == ""
 	case "adkim":
 		r.ADKIMStrict = p.choice(name, value, at, "rs") == 's'
 	case "aspf":
@@ -219,6 +227,15 @@ func (p *dmarcParser) value(name, value string, at int) {
 	default:
 		p.problem(false, name, at, "nobody knows this tag")
 	}
+}
+
+func (p *dmarcParser) policy(name, value string, at int) DMARCPolicy {
+	switch policy := DMARCPolicy(strings.ToLower(value)); policy {
+	case PolicyNone, PolicyQuarantine, PolicyReject:
+		return policy
+	}
+	p.problem(true, name, at, "the policy is not none, quarantine or reject")
+	return ""
 }
 
 // choice reads one of some letters, the first of which is the default.
