@@ -7,8 +7,9 @@ type checks = []func(*run, context.Context) []Finding
 // nodeChecks are the checks of this server, in the order of a report.
 func nodeChecks() []area {
 	return []area{
-		{"Host", checks{(*run).hostName, (*run).reverse, (*run).clock, (*run).resolver}},
+		{"Host", checks{(*run).hostName, (*run).reverse, (*run).hostSPF, (*run).clock, (*run).resolver}},
 		{"Certificates", checks{(*run).certificates, (*run).hostCAA}},
+		{"DANE", checks{(*run).daneHost}},
 		{"Relay", checks{(*run).openRelay}},
 		{"Blocklists", checks{(*run).blocklists}},
 	}
@@ -18,7 +19,12 @@ func nodeChecks() []area {
 func domainChecks() []area {
 	return []area{
 		{"MX", checks{(*run).mx, (*run).mxHosts}},
+		{"SPF", checks{(*run).spf, (*run).spfPermits}},
 		{"DKIM", checks{(*run).dkim, (*run).adsp}},
+		{"DMARC", checks{(*run).dmarc}},
+		{"MTA-STS", checks{(*run).sts}},
+		{"TLS reports", checks{(*run).tlsReports}},
+		{"DANE", checks{(*run).dane}},
 		{"DNSSEC", checks{(*run).dnssec}},
 		{"CAA", checks{(*run).policyCAA}},
 		{"Programs", checks{(*run).services}},

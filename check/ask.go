@@ -13,9 +13,10 @@ import (
 )
 
 var (
-	errNotOurs  = errors.New("not a domain of this server")
-	errTooMany  = errors.New("too many questions for one report")
-	errNotKnown = errors.New("the server does not run, or cannot be reached from here")
+	errNotOurs   = errors.New("not a domain of this server")
+	errNoAddress = errors.New("this machine does not know its addresses")
+	errTooMany   = errors.New("too many questions for one report")
+	errNotKnown  = errors.New("the server does not run, or cannot be reached from here")
 )
 
 // inquiry asks the DNS for one report: each question once, few at a time.
@@ -107,6 +108,10 @@ func why(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) { // without addresses and ports that change each time
 		return op.Op + ": " + op.Err.Error()
+	}
+	var e *postino.Error
+	if errors.As(err, &e) && e.Err != nil {
+		return why(e.Err)
 	}
 	return err.Error()
 }

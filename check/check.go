@@ -11,6 +11,7 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // Version is the version of reports as JSON. Fields may be added to it; a field
@@ -103,8 +104,9 @@ type Options struct {
 	// Dial connects to addresses of this server only. nil: it is not running, and
 	// what only a connection tells is Unknown.
 	Dial func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
-	// Fetch gets a policy by HTTPS (RFC 8461 §3.3). nil: none can be had.
-	Fetch func(ctx context.Context, url string) ([]byte, error)
+	// Fetch gets the MTA-STS policy of a domain, as [tlspolicy.FetchSTS] does. nil:
+	// none can be had.
+	Fetch func(ctx context.Context, domain string) (*tlspolicy.STSPolicy, error)
 	// Roots are the authorities that clients know; nil is those of the system.
 	Roots *x509.CertPool
 	// Blocklists are the zones of lists of bad senders; nil is [Blocklists],

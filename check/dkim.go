@@ -2,10 +2,11 @@ package check
 
 import (
 	"context"
-	"maps"
 	"strings"
 
+	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/mailauth"
 )
 
 // dkim compares the published keys with those that sign (RFC 6376 §3.6).
@@ -25,43 +26,29 @@ func (r *run) dkim(ctx context.Context) (list []Finding) {
 func (r *run) dkimKey(ctx context.Context, k Key) Finding {
 	const name = "dkim.key"
 	owner := k.Selector + "._domainkey." + r.dom.Name
-	a, err := r.Lookup(ctx, owner, dns.TypeTXT)
 	trouble := Fix
 	if !k.Signs { // it is published first, and signs later
 		trouble = Advice
 	}
+	_, err := mailauth.CheckKeyRecord(ctx, r, k.Selector, r.dom.Name, k.Public)
 	want := r.wanted(owner, "TXT")
 	switch {
 	case absent(err):
 		return finding(trouble, name, k.Selector, "the key %s is not published", k.Selector).publish(want...)
+	case postino.Is(err, postino.Conflict):
+		f := finding(trouble, name, k.Selector, "what is published as key %s is not our key: signatures fail", k.Selector).detail("%s", why(err))
+		if a, err := r.Lookup(ctx, owner, dns.TypeTXT); err == nil {
+			for i := range want {
+				want[i].Replaces = strings.Join(a.TXT, "  +  ")
+			}
+		}
+		return f.publish(want...)
 	case err != nil:
 		return unsure(name, k.Selector, "whether the key "+k.Selector+" is published", err)
-	case len(a.TXT) > 1: // RFC 6376 §3.6.2.2: the result is undefined
-		return finding(Fix, name, k.Selector, "%d records stand where the key %s should be: remove all but this one", len(a.TXT), k.Selector).publish(want...)
-	case !maps.Equal(tags(a.TXT[0]), tags(k.Record)):
-		f := finding(trouble, name, k.Selector, "another key is published as %s: signatures fail", k.Selector).publish(want...)
-		for i := range f.Records {
-			f.Records[i].Replaces = a.TXT[0]
-		}
-		return f
-	}
-	if !k.Signs {
+	case !k.Signs:
 		return finding(OK, name, k.Selector, "the key %s is published", k.Selector)
 	}
 	return finding(OK, name, k.Selector, "the key %s, which signs, is published", k.Selector)
-}
-
-// tags splits a key record (RFC 6376 §3.2). White space means nothing in keys, and
-// what has a default may be left out.
-func tags(text string) map[string]string {
-	m := map[string]string{"v": "DKIM1", "k": "rsa"}
-	for part := range strings.SplitSeq(text, ";") {
-		name, value, ok := strings.Cut(part, "=")
-		if ok {
-			m[strings.ToLower(strings.TrimSpace(name))] = strings.Join(strings.Fields(value), "")
-		}
-	}
-	return m
 }
 
 // adsp looks for a record that nobody needs (RFC 5617 is historic) and that still

@@ -62,13 +62,16 @@ func TestMX(t *testing.T) {
 }
 
 func TestDKIM(t *testing.T) {
+	text := testKey().Record
 	checkCases(t, domain, "dkim.key", []testCase{
 		{"good", nil, OK, "which signs"},
-		{"spaces do not matter", records(domain, `s1._domainkey TXT "v=DKIM1;p=AA" " AA"`), OK, ""},
+		{"in pieces", records(domain, `s1._domainkey TXT "`+text[:20]+`" "`+text[20:]+`"`), OK, ""},
 		{"missing", records(domain, "s1._domainkey TXT"), Fix, "not published"},
-		{"another", records(domain, `s1._domainkey TXT "v=DKIM1; k=rsa; p=BBBB"`), Fix, "another key"},
-		{"two", records(domain, `s1._domainkey TXT "v=DKIM1; p=AAAA"`, `s1._domainkey TXT "v=DKIM1; p=BBBB"`), Fix, "2 records"},
+		{"another", records(domain, `s1._domainkey TXT "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="`), Fix, "another key"},
+		{"taken back", records(domain, `s1._domainkey TXT "v=DKIM1; p="`), Fix, "not our key"},
+		{"two", records(domain, `s1._domainkey TXT "`+text+`"`, `s1._domainkey TXT "v=DKIM1; p=BBBB"`), Fix, "several"},
 		{"not yet", func(w *world) { w.set(domain, "s1._domainkey TXT"); w.dom.Keys[0].Signs = false }, Advice, "not published"},
+		{"soon", func(w *world) { w.dom.Keys[0].Signs = false }, OK, "is published"},
 		{"DN2 servfail", faulty("s1._domainkey.example.org", 0, dns.FaultServFail), Unknown, ""},
 	})
 	checkCases(t, domain, "dkim.keys", []testCase{{"none", func(w *world) { w.dom.Keys = nil }, Fix, "not signed"}})

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"crypto"
 	"net/netip"
 
 	"github.com/postino-mail/postino/dns"
@@ -54,16 +55,17 @@ type Domain struct {
 // Key is a DKIM key.
 type Key struct {
 	Selector string
-	// Record is the text of the key record.
+	// Record is the text of the key record of Public.
 	Record string
+	Public crypto.PublicKey
 	// Signs tells that mail is signed with it now.
 	Signs bool
 }
 
 // Policy is an MTA-STS policy (RFC 8461).
 type Policy struct {
-	ID   string // of the TXT record
-	Text string // of the file
+	Record string // the TXT record
+	Text   string // the file
 }
 
 // special says why an address is none of the Internet, "" when it is one.

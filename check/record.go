@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/postino-mail/postino/mailauth"
 )
 
 // Record is a DNS record to publish, its fields apart as the forms of providers
@@ -36,38 +38,11 @@ func (r Record) String() string {
 func (r Record) Data() string {
 	switch {
 	case r.Type == "TXT":
-		return string(appendText(nil, r.Value))
+		return mailauth.ZoneText(r.Value)
 	case r.Priority != nil:
 		return strconv.Itoa(int(*r.Priority)) + " " + r.Value
 	}
 	return r.Value
-}
-
-// maxString is the length of a character-string (RFC 1035 §3.3).
-const maxString = 255
-
-// appendText appends a text as quoted strings. Texts for mail are joined without
-// anything between (RFC 7208 §3.3, RFC 6376 §3.6.2.2).
-func appendText(dst []byte, text string) []byte {
-	for first := true; first || text != ""; first = false {
-		if !first {
-			dst = append(dst, ' ')
-		}
-		n := min(len(text), maxString)
-		dst = append(dst, '"')
-		for _, c := range []byte(text[:n]) {
-			switch {
-			case c == '"', c == '\\':
-				dst = append(dst, '\\', c)
-			case c < ' ', c >= 0x7f:
-				dst = fmt.Appendf(dst, "\\%03d", c)
-			default:
-				dst = append(dst, c)
-			}
-		}
-		dst, text = append(dst, '"'), text[n:]
-	}
-	return dst
 }
 
 // AppendZone appends the records as text of the zone origin. What lies in other
@@ -79,7 +54,7 @@ func AppendZone(dst []byte, origin string, records []Record) []byte {
 			continue
 		}
 		if r.Replaces != "" {
-			dst = fmt.Appendf(dst, "; in place of %s\n", appendText(nil, r.Replaces))
+			dst = fmt.Appendf(dst, "; in place of %s\n", mailauth.ZoneText(r.Replaces))
 		}
 		dst = fmt.Appendf(dst, "%s\n", r)
 	}

@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"net"
 	"net/netip"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/mailauth"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // now is when the tests run.
@@ -35,6 +38,19 @@ type world struct {
 	zones map[string][]string
 	// gullible: the resolver believes what is not authentic.
 	gullible bool
+	// policy is what others get, failure why they do not.
+	policy  string
+	failure error
+}
+
+// stsText is the policy of the domain.
+const stsText = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.org\r\nmax_age: 86400\r\n"
+
+// testKey is the key of the domain.
+func testKey() Key {
+	pub := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public()
+	_, text := mailauth.KeyRecord("s1", domain, pub)
+	return Key{Selector: "s1", Record: text, Public: pub, Signs: true}
 }
 
 // newWorld is a world in which all is well; tests spoil it.
@@ -42,14 +58,18 @@ func newWorld() *world {
 	w := &world{Fake: dns.NewFake(), dom: Domain{Name: domain}, zones: map[string][]string{
 		domain: {
 			"@ MX 10 mail", "mail A 203.0.113.7", "mail AAAA 2001:db8::7", "mail TXT \"v=spf1 a -all\"", "@ TXT \"v=spf1 mx -all\"",
-			"s1._domainkey TXT \"v=DKIM1; k=rsa; p=AAAA\"",
+			"s1._domainkey TXT \"" + testKey().Record + "\"", "_dmarc TXT \"v=DMARC1; p=reject; rua=mailto:dmarc@example.org\"",
+			"_mta-sts TXT \"v=STSv1; id=1;\"", "mta-sts CNAME mail", "_smtp._tls TXT \"v=TLSRPTv1; rua=mailto:tls@example.org\"",
 		},
 		"113.0.203.in-addr.arpa":   {"7 PTR mail.example.org."},
 		"8.b.d.0.1.0.0.2.ip6.arpa": {"7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR mail.example.org."},
 		dns.ProbeSigned:            {"@ A 192.0.2.80"}, dns.ProbeBogus: {"@ A 192.0.2.81"},
 		"list.example": {"2.0.0.127 A 127.0.0.2", "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 A 127.0.0.2"},
 	}}
-	w.dom.Keys = []Key{{Selector: "s1", Record: "v=DKIM1; k=rsa; p=AAAA", Signs: true}}
+	w.dom.Keys = []Key{testKey()}
+	w.dom.STS = &Policy{Record: "v=STSv1; id=1;", Text: stsText}
+	w.dom.DMARCReports, w.dom.TLSReports = "dmarc@example.org", "tls@example.org"
+	w.policy = stsText
 	w.dom.Accepts = func(string) (bool, error) { return true, nil }
 	w.opts = Options{
 		Node:       Node{Host: host, Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1"), addr4, addr6}, Clock: func() (bool, bool) { return true, true }},
@@ -59,6 +79,12 @@ func newWorld() *world {
 				return Domain{}, postino.E(postino.NotFound, "find domain", name, nil)
 			}
 			return w.dom, nil
+		},
+		Fetch: func(context.Context, string) (*tlspolicy.STSPolicy, error) {
+			if w.failure != nil {
+				return nil, w.failure
+			}
+			return tlspolicy.ParseSTSPolicy([]byte(w.policy))
 		},
 		Dial: func(context.Context, netip.AddrPort) (net.Conn, error) { return nil, errors.New("connection refused") },
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // Live is what the DNS has already and the records of [Zone] are merged with. The
@@ -34,7 +35,7 @@ func Zone(n *Node, d *Domain, live *Live) []Record {
 		z.add(n.Host, addressType(a), a.String())
 	}
 	if n.Host != d.Name {
-		z.text(n.Host, "v=spf1 a -all", nil) // of what is forwarded and of HELO (RFC 7208 §2.3)
+		z.text(n.Host, hostSPF, nil)
 	}
 	z.ranked(d.Name, "MX", 10, n.Host+".")
 	z.text(d.Name, mergeSPF(live.SPF, live.Permitted), live.SPF)
@@ -53,6 +54,10 @@ func Zone(n *Node, d *Domain, live *Live) []Record {
 	}
 	return z.list
 }
+
+// hostSPF is the record of our name: for HELO, and for what is forwarded (RFC 7208
+// §2.3).
+const hostSPF = "v=spf1 a -all"
 
 // zone collects records.
 type zone struct {
@@ -85,14 +90,14 @@ func (z *zone) text(name, value string, old []string) {
 func (z *zone) tls(live *Live) {
 	d := z.domain
 	if d.STS != nil {
-		z.text("_mta-sts."+d.Name, "v=STSv1; id="+d.STS.ID+";", nil)
+		z.text("_mta-sts."+d.Name, d.STS.Record, nil)
 		z.add("mta-sts."+d.Name, "CNAME", z.node.Host+".")
 	}
 	if d.TLSReports != "" || len(live.TLSReports) > 0 {
 		z.text("_smtp._tls."+d.Name, keep(live.TLSReports, "v=TLSRPTv1; rua=mailto:"+d.TLSReports), live.TLSReports)
 	}
 	for _, t := range z.node.TLSA {
-		z.add("_25._tcp."+z.node.Host, "TLSA", fmt.Sprintf("%d %d %d %X", t.Usage, t.Selector, t.Matching, t.Data))
+		z.add("_25._tcp."+z.node.Host, "TLSA", tlspolicy.FormatTLSA(t))
 	}
 }
 
@@ -227,7 +232,11 @@ func (r *run) askLive(ctx context.Context) (*Live, error) {
 		}
 	}
 	l.Addrs, _ = r.ownAddrs()
-	return l, nil
+	var err error
+	if len(l.SPF) == 1 && r.ours {
+		l.Permitted, err = r.permitted(ctx, l.Addrs)
+	}
+	return l, err
 }
 
 // askAddrs finds the addresses from which this server sends. Behind NAT the
@@ -245,9 +254,12 @@ func (r *run) askAddrs(ctx context.Context) ([]netip.Addr, bool) {
 	return public(a.Addrs), false
 }
 
-// wanted are the records of a name that should be there; none while it is not
-// known what there is to merge with.
+// wanted are the records of a name that should be there; none of foreign domains,
+// and none while it is not known what there is to merge with.
 func (r *run) wanted(name string, kinds ...string) (list []Record) {
+	if !r.ours {
+		return nil
+	}
 	live, err := r.live()
 	if err != nil {
 		return nil
