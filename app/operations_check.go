@@ -4,13 +4,18 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/certs"
 	"github.com/postino-mail/postino/check"
+	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/dns"
+	"github.com/postino-mail/postino/fetch"
+	"github.com/postino-mail/postino/tlspolicy"
 )
 
 // What the checks tell, under the names of the command line.
@@ -125,7 +130,7 @@ func (s *Stores) newZone(ctx context.Context, n Named) (CheckZone, error) {
 // checker makes a Checker with what is known now.
 func (s *Stores) checker(ctx context.Context) (*check.Checker, error) {
 	names, err := s.freshNames(ctx)
-	o := check.Options{DNS: names, Node: s.self(), Domain: s.checkDomain}
+	o := check.Options{DNS: names, Node: s.self(), Domain: s.checkDomain, Roots: s.opts.Outward.Roots, Fetch: s.policyFetcher(names)}
 	if s.running != nil {
 		o.Dial = s.dialSelf
 	}
@@ -146,6 +151,16 @@ func (s *Stores) freshNames(ctx context.Context) (dns.Resolver, error) {
 	return r, err
 }
 
+// policyFetcher gets policies of MTA-STS as others do, from this node too.
+func (s *Stores) policyFetcher(names dns.Resolver) func(context.Context, string) (*tlspolicy.STSPolicy, error) {
+	o := s.fetchOptions(&s.opts, nil)
+	o.DNS, o.Metrics, o.Logger = names, nil, nil
+	c := fetch.New(o)
+	return func(ctx context.Context, domain string) (*tlspolicy.STSPolicy, error) {
+		return tlspolicy.FetchSTS(ctx, c, domain)
+	}
+}
+
 // dialSelf connects to a listener of this node.
 func (s *Stores) dialSelf(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	if d := s.opts.Outward.Dial; d != nil {
@@ -161,17 +176,40 @@ func (s *Stores) self() check.Node {
 		addresses = ownAddresses()
 	}
 	n := check.Node{Host: s.opts.Hostname, Addrs: addresses(), Clock: clock}
+	if s.opts.ACME != nil {
+		n.Issuers = issuers(s.opts.ACME.Directories)
+	}
+	if s.Certs != nil {
+		if c := s.Certs.For(n.Host); c.Origin != certs.FromItself { // those last for a start only
+			n.TLSA = certs.TLSA(c.Chain[0])
+		}
+	}
 	if s.running == nil {
 		return n
 	}
-	o := &s.running.opts
-	n.MayRelay = o.Relay
+	n.MayRelay = s.running.opts.Relay
 	for _, l := range s.running.Bound() {
 		if at, err := netip.ParseAddrPort(l.Address); err == nil { // a socket is for this machine only
 			n.Services = append(n.Services, check.Service{Name: string(l.Service), Addr: at, TLS: !l.Clear})
 		}
 	}
 	return n
+}
+
+// issuers are the names in CAA records (RFC 8659 §4.2) of authorities that are
+// widely used, as they publish them; those of others are not known.
+func issuers(directories []string) (names []string) {
+	known := map[string]string{
+		"acme-v02.api.letsencrypt.org": "letsencrypt.org", "acme-staging-v02.api.letsencrypt.org": "letsencrypt.org",
+		"acme.zerossl.com": "sectigo.com", "dv.acme-v02.api.pki.goog": "pki.goog", "api.buypass.com": "buypass.com",
+		"acme.ssl.com": "ssl.com", "acme-api.actalis.com": "actalis.it",
+	}
+	for _, d := range directories {
+		if u, err := url.Parse(d); err == nil && known[u.Hostname()] != "" {
+			names = append(names, known[u.Hostname()])
+		}
+	}
+	return names
 }
 
 // clock asks the kernel whether somebody keeps its clock (adjtimex(2)).
@@ -189,11 +227,29 @@ func (s *Stores) checkDomain(ctx context.Context, name string) (check.Domain, er
 	if err != nil {
 		return check.Domain{}, err
 	}
-	return check.Domain{Name: d.Name, Accepts: func(local string) (bool, error) {
+	out := check.Domain{Name: d.Name}
+	if text := d.STSPolicy(s.opts.Hostname); text != "" {
+		out.STS = &check.Policy{Record: d.STSRecord(s.opts.Hostname), Text: text}
+	}
+	keys, err := s.Directory.DKIMKeys(ctx, d.Name)
+	if err != nil {
+		return check.Domain{}, err
+	}
+	for _, k := range keys {
+		_, text := k.Record()
+		out.Keys = append(out.Keys, check.Key{Selector: k.Selector, Record: text, Public: k.PublicKey(), Signs: k.State >= directory.KeySigning})
+	}
+	out.Accepts = func(local string) (bool, error) {
 		r, err := s.Directory.Resolve(ctx, postino.Address{Local: local, Domain: d.Name})
 		if postino.Is(err, postino.NotFound) || postino.Is(err, postino.Denied) {
 			return false, nil
 		}
 		return err == nil && (r.Relay != nil || len(r.Targets) > 0 || len(r.Forwards) > 0), err
-	}}, nil
+	}
+	for local, to := range map[string]*string{"dmarc-reports": &out.DMARCReports, "tls-reports": &out.TLSReports} {
+		if ok, err := out.Accepts(local); ok && err == nil { // who does not read reports does not ask for them
+			*to = local + "@" + d.Name
+		}
+	}
+	return out, nil
 }

@@ -14,6 +14,15 @@ import (
 // openPolicies makes what finds out about the TLS of others. own tells the
 // addresses of this node.
 func (s *Stores) openPolicies(o *StoreOptions, own func() []netip.Addr) (err error) {
+	s.Fetch = fetch.New(s.fetchOptions(o, own))
+	s.Policies, err = tlspolicy.New(tlspolicy.Options{
+		DNS: s.Resolver, Fetch: s.Fetch, Cache: policyRows{s.DB}, Logger: o.Logger, Metrics: o.Metrics,
+	})
+	return err
+}
+
+// fetchOptions say how what outside data names is fetched.
+func (s *Stores) fetchOptions(o *StoreOptions, own func() []netip.Addr) fetch.Options {
 	opts := fetch.Options{
 		DNS: s.Resolver, Guard: fetch.Guard{Allow: o.Outward.Private, Own: own}, Roots: o.Outward.Roots,
 		Agent: "Postino (" + o.Hostname + ")", Logger: o.Logger, Metrics: o.Metrics,
@@ -23,11 +32,7 @@ func (s *Stores) openPolicies(o *StoreOptions, own func() []netip.Addr) (err err
 			return dial(ctx, network, address, netip.Addr{})
 		}
 	}
-	s.Fetch = fetch.New(opts)
-	s.Policies, err = tlspolicy.New(tlspolicy.Options{
-		DNS: s.Resolver, Fetch: s.Fetch, Cache: policyRows{s.DB}, Logger: o.Logger, Metrics: o.Metrics,
-	})
-	return err
+	return opts
 }
 
 var _ relay.Policies = (*tlspolicy.Policies)(nil)
