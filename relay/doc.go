@@ -9,8 +9,9 @@
 //     the pool; otherwise the hosts are looked up (resolve, targets): MX records
 //     by preference without ourselves and what is worse, addresses without those
 //     that mail must not go to.
-//  3. The hosts are tried in order (open): addresses of both families in turn,
-//     greeting, EHLO, the TLS that route, policy and message demand, AUTH.
+//  3. The hosts are tried in order (open): what TLS route, domain and message
+//     want of it (demand), addresses of both families in turn, greeting, EHLO, TLS,
+//     AUTH. How TLS went is told to reports (tell).
 //  4. Transactions give the message to the recipients in parts (transact). What
 //     a server decided is made durable before its connection is used again (SC6);
 //     who was deferred is offered to the next host, once.
@@ -30,6 +31,8 @@
 //     and of private networks are not connected to, unless a route or the
 //     operator says so (SC7).
 //   - A password is never sent without TLS.
+//   - No mail goes over a connection that has less TLS than is wanted for it now,
+//     also when the connection was made for other mail (TL3).
 //   - No goroutine outlives its attempt, but for those that say QUIT, which
 //     [Relay.Close] waits for.
 //
@@ -39,7 +42,8 @@
 // Standards: RFC 5321 §5.1 (locating the host), §4.5.4.1 (strategy), §4.5.3.1.10
 // (too many recipients); RFC 7505 (null MX); RFC 7504 (521, 556); RFC 3974 and
 // RFC 8305 (both families of addresses); RFC 3207, RFC 7435 and RFC 8314 (TLS);
-// RFC 9525 (names of certificates); RFC 8689 (REQUIRETLS); RFC 6531 §3.2
+// RFC 7672 (DANE), RFC 8461 (MTA-STS) and RFC 9525 (names of certificates), as
+// tlspolicy decides; RFC 8460 §4.3 (results); RFC 8689 (REQUIRETLS); RFC 6531 §3.2
 // (SMTPUTF8); RFC 3461 §5 (delivery status requests go on); RFC 2033 (LMTP); RFC
 // 3463, RFC 5248 (enhanced codes).
 package relay
