@@ -42,14 +42,18 @@ func (t *transaction) begin() {
 	if t.trial != nil || !t.judges() {
 		return
 	}
-	o, name := &t.s.b.opts, ""
-	name, _ = t.s.conn.Hello()
-	tr := &trial{
+	o := &t.s.b.opts
+	name, _ := t.s.conn.Hello()
+	t.trial = &trial{
 		inquiry: mailauth.NewInquiry(o.DNS, o.Limits.Mail),
 		client:  mailauth.Client{Remote: t.s.conn.Remote(), Helo: name, MailFrom: t.letter.Envelope.From, Host: o.Hostname, Now: time.Now()},
 	}
-	ctx, cancel := context.WithCancel(t.ctx)
-	t.trial, tr.cancel = tr, cancel
+	t.trial.start(t.ctx)
+}
+
+// start asks what can be asked before the content comes.
+func (tr *trial) start(ctx context.Context) {
+	ctx, tr.cancel = context.WithCancel(ctx)
 	tr.aside(func() { tr.SPF = mailauth.CheckSPF(ctx, tr.inquiry, tr.client) })
 	tr.aside(func() { tr.IPRev = mailauth.CheckIPRev(ctx, tr.inquiry, tr.client.Remote) })
 }
