@@ -28,8 +28,9 @@ import (
 // memory, stands for all others. It serves friend.test; it wants
 // mail for slow.test to come twice (greylisting); mail for forward.test it sends
 // on to the same name at localhost. Nobody answers for dead.test, nomail.test says
-// that it takes no mail, and nowhere.test does not exist. A fake DNS leads
-// everybody to everybody.
+// that it takes no mail, and nowhere.test does not exist. Mail from forged.test and
+// junk.test is never theirs: the one wants it refused, the other in Junk. A fake DNS
+// leads everybody to everybody.
 const (
 	hereDomain    = "here.test"
 	friendDomain  = "friend.test"
@@ -38,6 +39,8 @@ const (
 	deadDomain    = "dead.test"
 	nullDomain    = "nomail.test"
 	noDomain      = "nowhere.test"
+	forgedDomain  = "forged.test"
+	junkDomain    = "junk.test"
 )
 
 // Addresses of the small Internet. Connections to port 25 of the first two are
@@ -84,14 +87,22 @@ func (n *devNames) publish(ctx context.Context, s *Stores) error {
 func zones() (*devNames, error) {
 	names := &devNames{dns.NewFake(), map[string]string{}}
 	at := func(a netip.Addr) string { return "@ IN MX 10 mx\nmx IN A " + a.String() + "\n" }
+	// All of it is on this machine, so that SPF can tell its mail only from that of
+	// other machines.
+	const proven = "@ IN TXT \"v=spf1 ip4:127.0.0.0/8 ip6:::1 -all\"\n_dmarc IN TXT \"v=DMARC1; p=reject\"\n"
+	forged := func(policy string) string {
+		return "@ IN MX 0 .\n@ IN TXT \"v=spf1 ip4:192.0.2.1 -all\"\n_dmarc IN TXT \"v=DMARC1; p=" + policy + "\"\n"
+	}
 	for origin, text := range map[string]string{
 		"localhost":   "@ IN A " + hereAddr.String() + "\n",
-		hereDomain:    at(hereAddr),
-		friendDomain:  at(restAddr),
+		hereDomain:    at(hereAddr) + proven,
+		friendDomain:  at(restAddr) + proven,
 		slowDomain:    at(restAddr),
 		forwardDomain: at(restAddr),
 		deadDomain:    at(deadAddr),
 		nullDomain:    "@ IN MX 0 .\n",
+		forgedDomain:  forged("reject"),
+		junkDomain:    forged("quarantine"),
 	} {
 		if err := names.add(origin, text); err != nil {
 			return nil, err
@@ -103,7 +114,7 @@ func zones() (*devNames, error) {
 // elsewhere tells whether a domain is somewhere else in the small Internet.
 func elsewhere(domain string) bool {
 	switch domain {
-	case friendDomain, slowDomain, forwardDomain, deadDomain, nullDomain, noDomain:
+	case friendDomain, slowDomain, forwardDomain, deadDomain, nullDomain, noDomain, forgedDomain, junkDomain:
 		return true
 	}
 	return false

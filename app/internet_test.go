@@ -49,6 +49,14 @@ func (v *village) mail(to string) {
 
 func (v *village) mailFrom(from, to string) {
 	v.t.Helper()
+	if err := v.try(from, to); err != nil {
+		v.t.Fatal(to, err)
+	}
+}
+
+// try returns the refusal of what mailFrom sends.
+func (v *village) try(from, to string) error {
+	v.t.Helper()
 	c, err := smtp.Dial(v.address(v.t, SMTP)) // smtp.SendMail would want a certificate that it knows
 	if err == nil {
 		defer c.Close()
@@ -58,16 +66,14 @@ func (v *village) mailFrom(from, to string) {
 		err = c.Rcpt(to)
 	}
 	if err != nil {
-		v.t.Fatal(to, err)
+		return err
 	}
 	w, err := c.Data()
-	if err == nil {
-		fmt.Fprintf(w, "From: %s\r\nSubject: to %s\r\n\r\nHello.\r\n", from, to)
-		err = w.Close()
-	}
 	if err != nil {
-		v.t.Fatal(to, err)
+		return err
 	}
+	fmt.Fprintf(w, "From: %s\r\nSubject: to %s\r\n\r\nHello.\r\n", from, to)
+	return w.Close()
 }
 
 // inbox waits until a mailbox holds n messages and returns their ENVELOPEs.
@@ -230,4 +236,39 @@ func (v *village) message(s *Stores, address string) []byte {
 		v.t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// The small Internet shows what becomes of mail that its domain proves, and of
+// mail that is not its domain's.
+func TestInternetJudges(t *testing.T) {
+	v := newVillage(t)
+	v.mailFrom("dev@here.test", "carol@friend.test")
+	v.inbox(v.Rest.Stores, "carol@friend.test", 1)
+	msg := string(v.message(v.Rest.Stores, "carol@friend.test"))
+	for _, want := range []string{"Authentication-Results: mx.friend.test;", "spf=pass", "dkim=pass", "dmarc=pass", "header.from=here.test"} {
+		if !strings.Contains(msg, want) {
+			t.Errorf("no %s in %s", want, msg)
+		}
+	}
+	if err := v.try("ceo@forged.test", "dev@localhost"); err == nil || !strings.Contains(err.Error(), "5.7.1 Email rejected per DMARC policy for forged.test") {
+		t.Errorf("mail from forged.test: %v", err)
+	}
+	v.mailFrom("shop@junk.test", "dave@localhost")
+	v.mailFrom("dev@here.test", "dave@localhost")
+	if got := v.inbox(v.Stores, "dave@localhost", 1)[0]; !strings.Contains(got, "dmarc=pass") {
+		t.Errorf("INBOX has %s", got)
+	}
+	u, err := v.Directory.User(t.Context(), postino.Address{Local: "dave", Domain: "localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := v.Mailboxes.Account(t.Context(), mailbox.AccountID(u.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	junk, err := a.Mailbox("Junk")
+	if err != nil || junk.Messages != 1 {
+		t.Errorf("Junk has %d messages, %v", junk.Messages, err)
+	}
 }

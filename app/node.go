@@ -333,7 +333,7 @@ func (n *Node) smtp(l Listener, ln net.Listener) server {
 	}
 	desk := receive.New(receive.Options{
 		Hostname: o.Hostname, Profile: profile, Auth: profile == receive.MX, Relay: o.Relay, NoSoliciting: o.NoSoliciting, Room: n.DB.Admit, Post: n.Post,
-		DNS: n.Resolver, Reports: n.Collector, DMARC: o.DMARC, Loopback: o.Dev, Directory: n.Directory, Queue: n.Queue, Mailboxes: n.Mailboxes, Stories: n.Stories, Logger: o.Logger, Metrics: o.Stores.Metrics,
+		DNS: n.Resolver, Reports: n.Collector, DMARC: o.DMARC, JudgeAll: o.Dev, Directory: n.Directory, Queue: n.Queue, Mailboxes: n.Mailboxes, Stories: n.Stories, Logger: o.Logger, Metrics: o.Stores.Metrics,
 	})
 	users := profile == receive.Submission || profile == receive.Local
 	so := smtp.Options{

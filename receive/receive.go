@@ -66,9 +66,9 @@ type Options struct {
 	// is judged. DMARC says what follows from it.
 	DNS   dns.Resolver
 	DMARC Enforcement
-	// Loopback judges clients on loopback too, which else are this machine's own
-	// programs.
-	Loopback bool
+	// JudgeAll judges clients on loopback too, which else are this machine's own
+	// programs, and those that Relay knows; for development.
+	JudgeAll bool
 	// Reports is told what domains want to know of their mail; nil: nobody is.
 	Reports Reports
 

@@ -33,7 +33,7 @@ type trial struct {
 // judges tells whether the message is judged: it comes from a stranger.
 func (t *transaction) judges() bool {
 	o, from := &t.s.b.opts, t.s.conn.Remote().Unmap()
-	return o.Profile == MX && o.DNS != nil && !t.letter.Outward && from.IsValid() && (o.Loopback || !from.IsLoopback())
+	return o.Profile == MX && o.DNS != nil && t.s.user.ID == 0 && from.IsValid() && (o.JudgeAll || !t.letter.Outward && !from.IsLoopback())
 }
 
 // begin begins a trial, once there is a recipient: who guesses addresses makes us
