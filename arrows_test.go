@@ -118,7 +118,7 @@ func testArrows(dir string) []string {
 	case dir == "sieve", dir == "pec":
 		return nil
 	case dir == "app":
-		return []string{"test/memnet"}
+		return []string{"test/memnet", "dns/dnstest"}
 	case slices.Contains(engines, dir), slices.Contains(knowHow, dir), dir == "dns", dir == "fetch":
 		return []string{"dns/dnstest", "test/memnet"}
 	case slices.Contains(work, dir), slices.Contains(desks, dir), dir == "submit", dir == "story", dir == "blob", strings.HasPrefix(dir, "kv"):

@@ -67,6 +67,7 @@ var operations = map[string]func(*Stores, context.Context, json.RawMessage) (any
 	"queue.reroute":       operation(rerouteQueue),
 	"queue.remove":        operation(removeQueue),
 	"probe":               operation((*Stores).probe),
+	"dns":                 operation((*Stores).explainName),
 	"import.prepare":      operation((*Stores).importPrepare),
 	"import.known":        operation((*Stores).importKnown),
 	"export.mailboxes":    operation((*Stores).exportMailboxes),

@@ -30,8 +30,10 @@ func (l *lookup) answer(ctx context.Context, name string, t Type) (*Answer, erro
 		a.Security, a.TTL = min(a.Security, k.security), min(a.TTL, k.ttl)
 		switch {
 		case k.none != nil:
+			l.tell("%s: %v (%v).", a.Name, k.none, k.security)
 			return a, postino.E(postino.NotFound, "look up "+dns.TypeToString[uint16(t)], name, k.none)
 		case k.target != "":
+			l.tell("%s is an alias of %s (%v).", a.Name, host(k.target), k.security)
 			a.Name = host(k.target)
 			continue
 		}
@@ -42,6 +44,7 @@ func (l *lookup) answer(ctx context.Context, name string, t Type) (*Answer, erro
 		if !any {
 			return nil, ErrServer // data that make no sense
 		}
+		l.tell("%s has %s records (%v).", a.Name, t, k.security)
 		a.sort()
 		return a, nil
 	}

@@ -35,6 +35,7 @@ type work struct {
 	signatures, total int // of this message, of all
 	hashes            int
 	fetches           int
+	trace             func(text string) // tells each step; nil: nobody asks
 
 	// Of a recursor: questions to servers, those that were asked, and those to
 	// be asked after all others.
@@ -50,6 +51,13 @@ func (w *work) next() error {
 		return bogus("more than %d messages needed", maxFetches)
 	}
 	return nil
+}
+
+// tell describes a step to who asked for an explanation.
+func (w *work) tell(format string, args ...any) {
+	if w.trace != nil {
+		w.trace(fmt.Sprintf(format, args...))
+	}
 }
 
 func (w *work) verify() error {
@@ -187,6 +195,8 @@ func (w *work) authenticate(s *rrset, zone string, keys []key) (proven, error) {
 				why = err
 				continue
 			}
+			w.tell("%s %s is signed with key %d (%s), until %s.", s.name, dns.Type(s.t), k.tag, dns.AlgorithmToString[k.Algorithm],
+				time.Unix(int64(sig.Expiration), 0).UTC().Format(time.DateOnly))
 			return w.bounded(s, sig), nil
 		}
 	}

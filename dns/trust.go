@@ -68,6 +68,7 @@ func (l *lookup) zone(ctx context.Context, name string) (*trust, error) {
 // step asks the cache first, and the operator's exceptions before (RFC 7646).
 func (l *lookup) step(parent *trust, name string, find func() (*trust, error)) (*trust, error) {
 	if l.v.exempt[name] {
+		l.tell("The zone %s counts as not signed: it is a negative anchor.", name)
 		return &trust{zone: name}, nil
 	}
 	if t, ok := l.v.trusts.GetIfPresent(name); ok && t.expires.After(l.now) {
@@ -121,6 +122,7 @@ func (l *lookup) descend(ctx context.Context, at *trust, child string) (*trust, 
 	t := &trust{end: d.nx, expires: l.now.Add(min(d.ttl, maxInside))}
 	if d.insecure || d.delegation {
 		t.zone, t.end = child, false
+		l.tell("%s is not signed: the zone %s proves that it has no DS record.", child, at.zone)
 	}
 	return t, nil
 }
@@ -142,6 +144,7 @@ func (l *lookup) delegated(ctx context.Context, at *trust, s *rrset) (*trust, er
 	}
 	ttl := min(ok.ttl, maxTrust)
 	if len(usable) == 0 { // RFC 4035 §5.2: signed in ways that we do not know is not signed
+		l.tell("The zone %s counts as not signed: its DS records name only algorithms that prove nothing.", s.name)
 		return &trust{zone: s.name, expires: l.now.Add(ttl)}, nil
 	}
 	return l.enter(ctx, s.name, usable, ttl)
@@ -194,7 +197,16 @@ func (l *lookup) enter(ctx context.Context, zone string, parents []*dns.DS, ttl 
 	if err != nil {
 		return nil, err
 	}
+	l.tell("The zone %s is secure: %s its key %d.", zone, voucher(zone), entry[0].tag)
 	return &trust{zone: zone, keys: keys, expires: l.now.Add(min(ttl, ok.ttl))}, nil
+}
+
+// voucher names who says that the keys of a zone are its own.
+func voucher(zone string) string {
+	if zone == "." {
+		return "a trust anchor names"
+	}
+	return "the DS record at its parent names"
 }
 
 // vouched tells whether a DS record is that of the key.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -171,11 +172,11 @@ func serverError(m *dns.Msg) error {
 	if opt := m.IsEdns0(); opt != nil {
 		for _, o := range opt.Option {
 			if e, ok := o.(*dns.EDNS0_EDE); ok && 6 <= e.InfoCode && e.InfoCode <= 12 {
-				return ErrBogus
+				return bogus("the name server says %q", dns.ExtendedErrorCodeToString[e.InfoCode])
 			}
 		}
 	}
-	return ErrServer
+	return fmt.Errorf("%w: %s", ErrServer, dns.RcodeToString[m.Rcode])
 }
 
 // lifetime is a TTL; one with the highest bit set counts as zero (RFC 2181 §8).
