@@ -250,7 +250,9 @@ func (c *dmarcCheck) several(ctx context.Context) {
 		c.set(Fail, c.Author.Reason+", of more domains than can be asked")
 		c.Disposition = PolicyReject
 	case failed != nil:
+		// The one that is missing may be the strictest.
 		c.set(TempError, c.Author.Reason+", and a DMARC policy cannot be looked up now: "+dnsReason(failed))
+		c.Domain, c.Org, c.Record, c.Policy, c.PolicyTag, c.NonExistent = "", "", nil, "", "", false
 		c.Disposition = PolicyNone
 	}
 }

@@ -265,15 +265,47 @@ func TestSeveralAuthors(t *testing.T) {
 		{"a@example.net, b@example.com, c@example.org", Fail, PolicyReject, "example.com"},
 		{"a@plain.example, b@gone.example", PermError, PolicyNone, ""},
 		{"a@dead.example, b@example.com", Fail, PolicyReject, "example.com"},
-		{"a@dead.example, b@example.net", TempError, PolicyNone, "example.net"},
+		{"a@dead.example, b@example.net", TempError, PolicyNone, ""},
+		{"a@example.org, b@dead.example", TempError, PolicyNone, ""},
 		{"", PermError, PolicyNone, ""},
 		{many + "b@example.com", Fail, PolicyReject, ""},
 	} {
 		q := NewInquiry(f, Limits{})
 		d := CheckDMARC(t.Context(), q, []byte("From: "+c.from+"\r\n"), sentBy("example.org", Pass), signedBy("example.com"), DMARCOptions{})
-		if n, _ := q.Spent(); d.Result != c.result || d.Disposition != c.disposition || d.Domain != c.domain || n > 8*MaxAuthors {
+		if n, _ := q.Spent(); d.Result != c.result || d.Disposition != c.disposition || d.Domain != c.domain || (d.Record == nil) != (c.domain == "") || n > 8*MaxAuthors {
 			t.Errorf("%s: %d questions, %+v", c.from[:min(40, len(c.from))], n, d)
 		}
+	}
+}
+
+// TestDMARCRecords has the records of RFC 9989 §B.2 and §B.3.
+func TestDMARCRecords(t *testing.T) {
+	for _, c := range []struct{ record, want string }{
+		{"v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com", "none [dmarc-feedback@example.com] [] false"},
+		{"v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com; ruf=mailto:auth-reports@example.com",
+			"none [dmarc-feedback@example.com] [auth-reports@example.com] false"},
+		{"v=DMARC1; p=none; rua=mailto:dmarc-feedback@example.com; ruf=mailto:auth-reports@thirdparty.example.net",
+			"none [dmarc-feedback@example.com] [auth-reports@thirdparty.example.net] false"},
+		{"v=DMARC1; p=quarantine; rua=mailto:dmarc-feedback@example.com,mailto:tld-test@thirdparty.example.net; t=y",
+			"quarantine [dmarc-feedback@example.com tld-test@thirdparty.example.net] [] true"},
+		{"v=DMARC1; p=reject; rua=mailto:dmarc-feedback@example.com,mailto:tld-test@thirdparty.example.net",
+			"reject [dmarc-feedback@example.com tld-test@thirdparty.example.net] [] false"},
+		{"v=DMARC1; p=reject; aspf=r; rua=mailto:dmarc-feedback@example.com", "reject [dmarc-feedback@example.com] [] false"},
+	} {
+		r, problems := ParseDMARC(c.record)
+		addresses := func(list []ReportURI) (a []string) {
+			for _, u := range list {
+				a = append(a, u.Mailto.String())
+			}
+			return a
+		}
+		if got := fmt.Sprint(r.P, " ", addresses(r.RUA), " ", addresses(r.RUF), " ", r.Testing); got != c.want || len(problems) > 0 || !r.Valid {
+			t.Errorf("%s: %s %+v", c.record, got, problems)
+		}
+	}
+	// What a third party publishes to take reports (RFC 9990 §4) is a record without policy.
+	if r, _ := ParseDMARC("v=DMARC1;"); r == nil || r.Valid {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -305,7 +305,7 @@ func reportURI(text string) (r ReportURI, ok bool) {
 		}
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme == "" || u.Opaque == "" && u.Host == "" {
+	if err != nil || u.Scheme == "" || u.Opaque == "" && u.Host == "" || strings.ContainsAny(text, wsp) {
 		return r, false
 	}
 	r.URI = text

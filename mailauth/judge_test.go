@@ -94,6 +94,7 @@ func inside(domain, parent string) bool {
 func FuzzParseDMARC(f *testing.F) {
 	f.Add("v=DMARC1; p=reject; sp=none; np=quarantine; rua=mailto:a@example.org!10m,https://x/; ruf=mailto:b@c; fo=1:d; adkim=s; t=y; psd=n; pct=5")
 	f.Add("v=DMARC1;;p=;=;x")
+	f.Add("v=DMARC1;ruA=A: 0")
 	f.Fuzz(func(t *testing.T, text string) {
 		r, problems := ParseDMARC(text)
 		if (r != nil) != (isDMARC(text) && len(text) <= maxRecord) {
@@ -121,6 +122,7 @@ func FuzzParseDMARC(f *testing.F) {
 func FuzzParseSPF(f *testing.F) {
 	f.Add("v=spf1 +a/24//64 mx:%{d2} ip4:192.0.2.0/24 ip6:2001:db8::/32 include:x.example exists:%{ir}.%{l1r+-}.x.example ptr ?all exp=e.example redirect=r.example u=%{s}")
 	f.Add("v=spf1 a:%%%_%- a/ a// ip4:/ %{}")
+	f.Add("v=spf1 \x80")
 	env := macroEnv{client: client("2001:db8::1", "", "helo.example"), local: "a.b-c", sender: "s.example", domain: "d.example"}
 	f.Fuzz(func(t *testing.T, text string) {
 		r, problems := ParseSPF(text)
@@ -188,6 +190,16 @@ func FuzzReadAuthor(f *testing.F) {
 		b := ReadAuthor(append([]byte("From: ceo@bank.example\r\n"), header...), Limits{})
 		if a.Domain != "" && (b.Domain != "" || !slices.Contains(b.Domains, "bank.example")) {
 			t.Fatalf("%+v", b)
+		}
+	})
+}
+
+func FuzzADSP(f *testing.F) {
+	f.Add("dkim=all; t=s")
+	f.Fuzz(func(t *testing.T, text string) {
+		p := parseADSP(text)
+		if !slices.Contains([]string{"", "unknown", "all", "discardable"}, p) || p != "" && !strings.HasPrefix(strings.TrimLeft(text, fws), "dkim") {
+			t.Fatal(p)
 		}
 	})
 }
@@ -286,6 +298,35 @@ func judgeAll(tb testing.TB, r dns.Resolver, msg []byte, c Client) *Judgement {
 	j.Verdict = v.Verify(tb.Context())
 	j.DMARC = CheckDMARC(tb.Context(), q, head, &j.SPF, j.Verdict, DMARCOptions{})
 	return j
+}
+
+// TestJudgeAll: a whole message, from the client to the verdict.
+func TestJudgeAll(t *testing.T) {
+	f := world(t, "example.org", txt("@", "v=spf1 ip4:192.0.2.1 -all")+txt("_dmarc", "v=DMARC1; p=reject")+txt("rsa._domainkey", record(testKeys().rsa)))
+	signed := sign(t, crlfText(plain), rsaKey())
+	changed := append(slices.Clone(signed), "more\r\n"...)
+	second := append(crlfText("From: boss@example.com\n"), signed...)
+	for _, c := range []struct {
+		name       string
+		msg        []byte
+		ip, sender string
+		want       Result
+		spf, dkim  bool
+	}{
+		{"both", signed, "192.0.2.1", "joe@example.org", Pass, true, true},
+		{"forwarded", signed, "192.0.2.9", "srs@example.net", Pass, false, true},
+		{"forwarded, sender kept", signed, "192.0.2.9", "joe@example.org", Pass, false, true},
+		{"changed", changed, "192.0.2.1", "joe@example.org", Pass, true, false},
+		{"changed and forwarded", changed, "192.0.2.9", "joe@example.org", Fail, false, false},
+		{"a second From", second, "192.0.2.1", "joe@example.org", Fail, false, false},
+		{"not signed", crlfText(plain), "192.0.2.1", "joe@example.org", Pass, true, false},
+		{"forged", crlfText(plain), "192.0.2.9", "x@example.net", Fail, false, false},
+	} {
+		d := judgeAll(t, f, c.msg, client(c.ip, c.sender, "mx.example.org")).DMARC
+		if d.Result != c.want || d.SPF != c.spf || d.DKIM != c.dkim || (d.Disposition == PolicyReject) != (c.want == Fail) {
+			t.Errorf("%s: %+v", c.name, d)
+		}
+	}
 }
 
 func BenchmarkAuthenticate9K(b *testing.B) {

@@ -377,7 +377,7 @@ func TestLintSPF(t *testing.T) {
 		txt("loop", "v=spf1 include:loop.example.com -all")+txt("twice", "v=spf1 -all")+txt("twice", "v=spf1 -all")+
 		txt("big", "v=spf1 include:big2.example.com -all")+txt("big2", "v=spf1 ptr ptr ptr ptr ptr ptr ptr ptr ptr ptr")+
 		txt("lost", "v=spf1 include:nowhere.example.com -all")+txt("down", "v=spf1 include:dead.example.com -all")+
-		txt("fine", "v=spf1 ip4:192.0.2.1 -all"))
+		txt("fine", "v=spf1 ip4:192.0.2.1 -all")+txt("end", "v=spf1 a -all mx include:gone.example.com")+"end A 192.0.2.1\n")
 	f.SetFault("dead.example.com", 0, dns.Fault{Kind: dns.FaultServFail})
 	for _, c := range []struct {
 		domain         string
@@ -393,6 +393,7 @@ func TestLintSPF(t *testing.T) {
 		{"down.example.com", 1, 0, "[]", postino.Transient},
 		{"gone.example.com", 0, 0, "[]", postino.NotFound},
 		{"fine.example.com", 0, 0, "[]", postino.Internal},
+		{"end.example.com", 1, 0, "[]", postino.Internal},
 	} {
 		l := LintSPF(t.Context(), NewInquiry(f, Limits{}), c.domain)
 		tags := []string{}

@@ -84,7 +84,7 @@ func ParseSPF(text string) (*SPFRecord, []Problem) {
 		p.term(text[at:at+n], at)
 		at += n
 	}
-	p.finish()
+	p.finish(len(text))
 	return p.r, p.problems
 }
 
@@ -262,8 +262,8 @@ func modifierName(s string) bool {
 	return s != ""
 }
 
-// finish adds advice.
-func (p *spfParser) finish() {
+// finish adds advice to a record of size octets.
+func (p *spfParser) finish(size int) {
 	all := slices.IndexFunc(p.r.Terms, func(t SPFTerm) bool { return t.Name == "all" })
 	for i, t := range p.r.Terms {
 		switch {
@@ -280,6 +280,6 @@ func (p *spfParser) finish() {
 		}
 	}
 	if all < 0 && p.r.Redirect == "" {
-		p.problem(false, "all", len(p.r.Text), "there is no all at the end: other hosts are neither allowed nor forbidden")
+		p.problem(false, "all", size, "there is no all at the end: other hosts are neither allowed nor forbidden")
 	}
 }
