@@ -137,6 +137,15 @@ func TestStoredKeys(t *testing.T) {
 	}
 }
 
+// It keeps who is trusted, too.
+func TestStoredTrust(t *testing.T) {
+	list, err := readStore(t, "testdata/store-v4.txt").Trusts(t.Context())
+	ok(t, err)
+	if len(list) != 1 || list[0] != (Trust{TrustList, "lists.example", time.Unix(1_700_000_000, 0).UTC()}) {
+		t.Errorf("trusted are %v", list)
+	}
+}
+
 // keepKeys makes a domain seal and gives it keys in all states.
 func keepKeys(t *testing.T, d *Directory) {
 	ctx, net := t.Context(), newNames()
@@ -171,6 +180,7 @@ func keepStore(t *testing.T, file string) {
 	ok(t, d.SetAlias(ctx, Alias{Address: addr("sales@example.org"), MembersSend: true, Targets: []postino.Address{addr("bob@example.org"), addr("Ana+x@example.org")}}))
 	ok(t, d.SetAlias(ctx, Alias{Address: addr("away@example.org"), Targets: []postino.Address{addr("ana@elsewhere.example")}}))
 	ok(t, d.SetDelegate(ctx, addr("bob@example.org"), addr("ana@example.org"), true))
+	ok(t, d.AddTrust(ctx, Trust{TrustList, "lists.example", time.Unix(1_700_000_000, 0).UTC()}))
 	ok(t, d.SetRoute(ctx, Route{Name: "spare", Domain: "*"}))
 	ok(t, d.SetRoute(ctx, Route{Name: "smart", Domain: ".example.com", Sender: "ana@example.org", Action: Smarthost, Hosts: []string{"a.example", "[2001:db8::1]:26"},
 		TLS: TLSVerified, User: "u", Password: "hush", Source: []netip.Addr{netip.MustParseAddr("192.0.2.9")}, Helo: "h.example",

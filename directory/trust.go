@@ -33,10 +33,8 @@ func (k TrustKind) String() string { return trustKinds.name(k) }
 
 // ParseTrustKind reads what String writes.
 func ParseTrustKind(s string) (TrustKind, error) {
-	if s == "" {
-		s = "nothing"
-	}
-	return trustKinds.parse("kind of trust", s)
+	k, err := trustKinds[TrustForwarder:].parse("kind of trust", s)
+	return k + TrustForwarder, err
 }
 
 // Trust is one of those whose mail is taken although the policy of the domain in

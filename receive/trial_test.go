@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,8 @@ import (
 	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/mailauth"
+	"github.com/postino-mail/postino/reports"
+	"github.com/postino-mail/postino/smtp"
 	"github.com/postino-mail/postino/submit"
 	"github.com/postino-mail/postino/vfs"
 )
@@ -198,6 +201,64 @@ func TestSendsNothing(t *testing.T) {
 		}
 		if c.want == "refused" && (r.refusal.Code != 550 || r.refusal.Enhanced != "5.7.23") { // RFC 7372 §3.2
 			t.Errorf("%v", r.refusal)
+		}
+	}
+}
+
+// told are the reports that were asked for.
+type told struct {
+	passed []reports.DMARCOutcome
+	failed []reports.DMARCFailure
+}
+
+func (r *told) DMARC(o reports.DMARCOutcome)        { r.passed = append(r.passed, o) }
+func (r *told) DMARCFailure(f reports.DMARCFailure) { r.failed = append(r.failed, f) }
+
+// Domains that ask are told of each message in their name that was judged, with
+// what was done and why; none is told of what could not be judged.
+func TestReports(t *testing.T) {
+	record, _ := mailauth.ParseDMARC("v=DMARC1; p=reject; sp=none; adkim=s; fo=1; rua=mailto:a@a.example; ruf=mailto:f@a.example")
+	for _, c := range []struct {
+		result mailauth.Result
+		spf    bool
+		r      ruling
+		want   reports.Disposition
+		failed int
+	}{
+		{mailauth.Pass, true, ruling{}, reports.Passed, 1}, // DKIM does not pass
+		{mailauth.Fail, false, ruling{refusal: &smtp.Reply{Code: 550}}, reports.Reject, 1},
+		{mailauth.Fail, false, ruling{junk: true}, reports.Quarantine, 1},
+		{mailauth.Fail, false, ruling{overrides: []reports.Override{{Type: reports.MailingList}}}, reports.None, 1},
+		{mailauth.TempError, false, ruling{refusal: &smtp.Reply{Code: 451}}, "", 0},
+		{mailauth.PermError, false, ruling{}, "", 0},
+	} {
+		sink := new(told)
+		tr := judgedTrial(mailauth.DMARC{Result: c.result, Record: record, Domain: "a.example", Policy: mailauth.PolicyReject, SPF: c.spf, Author: mailauth.Author{Domain: "sub.a.example"}})
+		tr.Verdict.DKIM = []mailauth.Signature{{Domain: "list.example", Selector: "s", Result: mailauth.Fail, Reason: "the body has changed"}}
+		tr.SPF.MailFrom = mailauth.SPFIdentity{Domain: "b.example", Result: mailauth.SoftFail, Record: "v=spf1 ~all"}
+		tx := &transaction{trial: tr, s: &session{b: &Backend{opts: Options{Reports: sink}}}, letter: &submit.Letter{Envelope: postino.Envelope{From: postino.Address{Local: "x", Domain: "b.example"}}},
+			accepted: []postino.Address{{Local: "bob", Domain: "c.example"}}}
+		tx.report(&c.r)
+		if c.want == "" {
+			if len(sink.passed)+len(sink.failed) > 0 {
+				t.Errorf("%s was reported", c.result)
+			}
+			continue
+		}
+		if len(sink.passed) != 1 || len(sink.failed) != c.failed {
+			t.Fatalf("%s: %d and %d reports", c.result, len(sink.passed), len(sink.failed))
+		}
+		o := sink.passed[0]
+		want := reports.DMARCOutcome{Source: tr.client.Remote, HeaderFrom: "sub.a.example", EnvelopeFrom: "b.example", EnvelopeTo: "c.example",
+			Policy: reports.DMARCPolicy{Domain: "a.example", P: "reject", SP: "none", ADKIM: "s", ASPF: "r", FO: "1", Testing: "n", Discovery: "treewalk"},
+			RUA:    []string{"mailto:a@a.example"}, Disposition: c.want, SPFAligned: c.spf, Reasons: c.r.overrides,
+			DKIM: []reports.DKIMResult{{Domain: "list.example", Selector: "s", Result: mailauth.Fail, Human: "the body has changed"}},
+			SPF:  reports.SPFResult{Domain: "b.example", Result: mailauth.SoftFail}}
+		if !reflect.DeepEqual(o, want) {
+			t.Errorf("told %+v, want %+v", o, want)
+		}
+		if f := sink.failed[0]; f.RUF[0] != "mailto:f@a.example" || f.SPFRecord != "v=spf1 ~all" || f.MailFrom.Local != "x" {
+			t.Errorf("told at once %+v", f)
 		}
 	}
 }

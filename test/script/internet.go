@@ -79,6 +79,7 @@ func (i *internet) options() (app.Options, error) {
 			{Service: app.Submission, Address: here.String() + ":587", Clear: true},
 			{Service: app.Submissions, Address: here.String() + ":465"},
 			{Service: app.IMAP, Address: here.String() + ":143", Clear: true},
+			{Service: app.LMTP, Address: here.String() + ":24", Clear: true},
 		},
 		Listen: i.net.Listen,
 	}, nil
