@@ -15,7 +15,7 @@ RESULTS  = bench-results
 BASE     = origin/main
 PKG      = ./...
 
-.PHONY: dev build test check lint unit interop race fuzz crash bench bench-go bench-compare vuln fmt clean
+.PHONY: dev build test check lint unit interop pkcs11 race fuzz crash bench bench-go bench-compare vuln fmt clean
 
 # A complete mail system on loopback ports.
 dev:
@@ -30,6 +30,7 @@ test:
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory interop
+	@$(MAKE) --no-print-directory pkcs11
 
 # The quick round while working: no real clients, long tests shortened.
 check: lint
@@ -46,6 +47,13 @@ unit:
 # Real clients against the real program.
 interop:
 	$(GO) test -timeout 8m -count=1 ./test/interop/...
+
+# Keys in tokens, with SoftHSM. Needs a C compiler.
+pkcs11:
+	@if command -v cc >/dev/null; then \
+		CGO_ENABLED=1 $(GO) vet -tags pkcs11 ./directory ./app ./cmd/postino && \
+		CGO_ENABLED=1 $(GO) test -tags pkcs11 -count=1 -run 'PKCS11' ./directory ./app; \
+	else echo "pkcs11: skipped, there is no C compiler"; fi
 
 # Needs a C compiler, for the race detector's runtime.
 race:

@@ -74,6 +74,9 @@ func (c *Config) Pinned(next *Config) (keys []string) {
 func (c *Config) OpenStores(log *slog.Logger) (*Stores, error) {
 	o := c.stores(log, nil)
 	var err error
+	if o.Signing, err = c.signing(); err != nil {
+		return nil, err
+	}
 	if o.Certs, err = c.certificates(log, nil); err != nil { // most commands need none
 		log.Warn("certificates not read", "err", err)
 	} else if o.ACME, err = c.acme(); err != nil {
@@ -90,7 +93,7 @@ func (c *Config) stores(log *slog.Logger, metrics *metric.Registry) StoreOptions
 		Blobs: blob.Options{
 			Inline: int(st.Inline), MemoryBudget: st.Memory,
 		},
-		Hostname: c.c.Server.Hostname, Outward: c.outward(), Reports: c.reports(), Signing: Signing{Rotate: c.c.DKIM.Rotate, Hold: c.c.SMTP.FutureRelease}, Legacy: c.legacy(), NoChannelBinding: !c.c.Auth.ChannelBinding, Tokens: c.c.Auth.Tokens,
+		Hostname: c.c.Server.Hostname, Outward: c.outward(), Reports: c.reports(), Legacy: c.legacy(), NoChannelBinding: !c.c.Auth.ChannelBinding, Tokens: c.c.Auth.Tokens,
 	}
 }
 
@@ -164,6 +167,10 @@ func within(networks []string) func(netip.Addr) bool {
 // certificate.
 func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 	stores := c.stores(log, metric.New())
+	var err error
+	if stores.Signing, err = c.signing(); err != nil {
+		return Options{}, err
+	}
 	cert, err := c.certificates(log, stores.Metrics)
 	if err != nil {
 		return Options{}, err

@@ -3,10 +3,13 @@ package app
 import (
 	"context"
 	"crypto/rsa"
+	"net/netip"
 	"strings"
 	"time"
 
+	"github.com/postino-mail/postino"
 	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/mailauth"
 )
 
@@ -19,8 +22,35 @@ type Signing struct {
 	Hold time.Duration
 	// Token takes the private keys; nil: they are in the store.
 	Token directory.Token
+	// Records publishes the records of keys and takes them away; nil: people do.
+	Records directory.KeyRecords
 	// RSA makes keys, for tests and development; nil makes real ones.
 	RSA func() (*rsa.PrivateKey, error)
+}
+
+// signing reads what the configuration says of keys.
+func (c *Config) signing() (s Signing, err error) {
+	s = Signing{Rotate: c.c.DKIM.Rotate, Hold: c.c.SMTP.FutureRelease}
+	if d := &c.c.DKIM; d.DNSServer != "" {
+		u := &dns.Updater{Server: netip.MustParseAddrPort(d.DNSServer)} // config has parsed it
+		if u.Key, err = dns.ParseTSIG(d.DNSKey); err != nil {
+			return s, err
+		}
+		s.Records = u
+	}
+	p := &c.c.PKCS11
+	if p.Module == "" {
+		return s, nil
+	}
+	var pin []byte
+	if p.PINFile != "" {
+		if pin, err = readFile(p.PINFile); err != nil {
+			return s, postino.E(postino.Invalid, "read PIN", p.PINFile, err)
+		}
+	}
+	line, _, _ := strings.Cut(string(pin), "\n")
+	s.Token, err = directory.OpenPKCS11(directory.PKCS11{Module: p.Module, Label: p.Token, PIN: strings.TrimSuffix(line, "\r")})
+	return s, err
 }
 
 // DKIMKey is a key of a domain as the command line sees it.
@@ -113,5 +143,5 @@ func (s *Stores) retireDKIM(ctx context.Context, in DKIMSelector) (None, error) 
 }
 
 func (s *Stores) removeDKIM(ctx context.Context, in DKIMSelector) (None, error) {
-	return None{}, s.Directory.RemoveDKIM(ctx, in.Domain, strings.ToLower(in.Selector), time.Now())
+	return None{}, s.Keys.Remove(ctx, in.Domain, strings.ToLower(in.Selector))
 }

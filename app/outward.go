@@ -86,7 +86,7 @@ func (s *Stores) openMail(o *StoreOptions, local *deliver.Local) error {
 		SRS: &mailauth.SRS{Domain: host, Secrets: [][]byte{secret}}, Dest: relay.Dest, Verify: s.verify, Logger: o.Logger,
 	})
 	s.Queue.SetReporter(s.Post)
-	s.Keys = directory.NewKeeper(s.Directory, directory.KeeperOptions{DNS: s.Resolver, Rotate: o.Signing.Rotate, Hold: o.Signing.Hold})
+	s.Keys = directory.NewKeeper(s.Directory, directory.KeeperOptions{DNS: s.Resolver, Rotate: o.Signing.Rotate, Hold: o.Signing.Hold, Records: o.Signing.Records})
 	return nil
 }
 

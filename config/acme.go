@@ -40,18 +40,8 @@ func (p *parser) checkACME() {
 
 // checkChallenges makes sure that there is a way that can work.
 func (p *parser) checkChallenges(a *ACME) {
-	if (a.DNSServer == "") != (a.DNSKey == "") {
-		p.fail(p.at["acme"], "acme", "dns_server and dns_key come together")
+	if !p.checkUpdates("acme", &a.DNSServer, a.DNSKey) {
 		return
-	}
-	if a.DNSServer != "" {
-		var err error
-		if a.DNSServer, err = server(a.DNSServer); err != nil {
-			p.fail(p.at["acme.dns_server"], "acme.dns_server", "%s. Example: dns_server = \"192.0.2.53\"", err)
-		}
-		if strings.Count(a.DNSKey, ":") != 2 {
-			p.fail(p.at["acme.dns_key"], "acme.dns_key", "this is an algorithm, a name and a secret in base64. Example: dns_key = \"hmac-sha256:postino:c2VjcmV0\"")
-		}
 	}
 	offers := func(k Kind) bool {
 		return slices.ContainsFunc(p.config.Listeners, func(l Listener) bool { return l.Kind == k })
@@ -79,4 +69,25 @@ func (p *parser) checkChallenges(a *ACME) {
 // keyNamed finds a key of the table.
 func keyNamed(table, name string) key {
 	return keys[slices.IndexFunc(keys, func(k key) bool { return k.table == table && k.name == name })]
+}
+
+// checkUpdates looks at the server and the key with which a table changes the DNS.
+// It is false when one of them is missing.
+func (p *parser) checkUpdates(table string, at *string, key string) bool {
+	if (*at == "") != (key == "") {
+		p.fail(p.at[table], table, "dns_server and dns_key come together")
+		return false
+	}
+	if *at == "" {
+		return true
+	}
+	a, err := server(*at)
+	if err != nil {
+		p.fail(p.at[table+".dns_server"], table+".dns_server", "%s. Example: dns_server = \"192.0.2.53\"", err)
+	}
+	*at = a
+	if strings.Count(key, ":") != 2 {
+		p.fail(p.at[table+".dns_key"], table+".dns_key", "this is an algorithm, a name and a secret in base64. Example: dns_key = \"hmac-sha256:postino:c2VjcmV0\"")
+	}
+	return true
 }

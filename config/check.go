@@ -27,6 +27,10 @@ func (p *parser) check() {
 		p.checkListener(i, used)
 	}
 	p.checkTLS()
+	p.checkUpdates("dkim", &c.DKIM.DNSServer, c.DKIM.DNSKey)
+	if x := &c.PKCS11; (x.Module == "") != (x.Token == "") || x.Module == "" && x.PINFile != "" {
+		p.fail(p.at["pkcs11"], "pkcs11", "module and token come together, and pin_file with them")
+	}
 	if s := c.DNS.Servers; len(s) > 1 && slices.Contains(s, Recursive) {
 		p.fail(p.at["dns.servers"], "dns.servers", "\"recursive\" stands alone: then no server is in between")
 	}

@@ -29,6 +29,7 @@ type Config struct {
 	DNS       DNS
 	MailAuth  MailAuth
 	DKIM      DKIM
+	PKCS11    PKCS11
 	Reports   Reports
 	IMAP      IMAP
 	POP3      POP3
@@ -150,8 +151,17 @@ type MailAuth struct {
 	DMARC string // enforce, quarantine or record
 }
 
-// DKIM is how long a key signs; 0: for ever.
-type DKIM struct{ Rotate time.Duration }
+// DKIM says how keys are kept.
+type DKIM struct {
+	Rotate            time.Duration // 0: never
+	DNSServer, DNSKey string        // address with port, "algorithm:name:secret"; or empty
+}
+
+// PKCS11 is the token with the private keys; none when Module is empty.
+type PKCS11 struct {
+	Module, PINFile string // paths like Server.DataDir
+	Token           string
+}
 
 // Reports says what is reported to other domains, and how much is kept of what they
 // report.
@@ -208,7 +218,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths := []*string{&c.Server.DataDir, &c.ACME.CARoot}
+	paths := []*string{&c.Server.DataDir, &c.ACME.CARoot, &c.PKCS11.Module, &c.PKCS11.PINFile}
 	for i := range c.Listeners {
 		paths = append(paths, &c.Listeners[i].ClientCA)
 	}

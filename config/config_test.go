@@ -178,6 +178,10 @@ func TestErrors(t *testing.T) {
 		{"half a certificate", good + "cert = \"x\"\n", `6:2: tls: cert and key come together`},
 		{"two keys for one", good + "cert = [\"x\"]\nkey = [\"y\", \"z\"]\n", `6:2: tls: cert and key come together`},
 		{"ACME without a way", strings.Replace(good, "self_signed = true", "", 1) + "[acme]\nagree_terms = true\n", `8:2: acme: there is no way to prove that the hostname is ours`},
+		{"half of a DNS key", good + "[dkim]\ndns_server = \"192.0.2.53\"\n", `dkim: dns_server and dns_key come together`},
+		{"no DNS key", good + "[dkim]\ndns_server = \"192.0.2.53\"\ndns_key = \"x\"\n", `dkim.dns_key: this is an algorithm`},
+		{"half a token", good + "[pkcs11]\nmodule = \"/m.so\"\n", `pkcs11: module and token come together`},
+		{"a PIN for nothing", good + "[pkcs11]\npin_file = \"pin\"\n", `pkcs11: module and token come together`},
 		{"ACME and self-signed", good + "[acme]\nagree_terms = true\ndns_server = \"192.0.2.53\"\ndns_key = \"a:b:c\"\n", `tls.self_signed: certificates come by [acme]`},
 		{"two certificates", good + "cert = \"x\"\nkey = \"y\"\n", `7:15: tls.self_signed: there is a certificate`},
 		{"empty", "", "1:1: listener: missing"},
@@ -281,7 +285,7 @@ func TestExample(t *testing.T) {
 }
 
 // noDefault are the keys that the example has a value for that is not theirs.
-var noDefault = regexp.MustCompile("^#(client_ca|email|fallback|eab|fallback_eab|ca_root|dns_server|dns_key|from|organization|contact) ")
+var noDefault = regexp.MustCompile("^#(client_ca|email|fallback|eab|fallback_eab|ca_root|dns_server|dns_key|module|token|pin_file|from|organization|contact) ")
 
 // Every field can be set by a key, and no two keys set the same.
 func TestEveryFieldHasItsKey(t *testing.T) {

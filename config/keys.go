@@ -40,6 +40,7 @@ var tables = []struct{ name, doc string }{
 	{"dns", "Who is asked for names."},
 	{"mail_auth", "What becomes of mail that is not from whom it says it is."},
 	{"dkim", "How mail is signed; postino dkim shows the keys."},
+	{"pkcs11", "A token that keeps the private keys of DKIM, for programs built with -tags pkcs11."},
 	{"reports", "What other domains are told about their mail, and what is kept of what they tell."},
 	{"imap", "Limits for IMAP clients."},
 	{"pop3", "Limits for POP3 clients, and what they are told."},
@@ -211,6 +212,17 @@ var keys = []key{
 
 	{table: "dkim", name: "rotate", def: "4320h", doc: "How long a key signs before new ones are made, whose records are to be published\nthen (180 days); 0s: for ever.",
 		min: 0, max: int64(10 * 365 * 24 * time.Hour), field: func(t target) any { return &t.DKIM.Rotate }},
+	{table: "dkim", name: "dns_server", doc: "Name server that takes changes of the zones (RFC 2136): records of keys are published\nand removed there; without it you do that.",
+		field: func(t target) any { return &t.DKIM.DNSServer }},
+	{table: "dkim", name: "dns_key", doc: "The key that lets us change them (TSIG), as nsupdate -y wants it.",
+		field: func(t target) any { return &t.DKIM.DNSKey }},
+
+	{table: "pkcs11", name: "module", doc: "File with the library of the token.",
+		field: func(t target) any { return &t.PKCS11.Module }},
+	{table: "pkcs11", name: "token", doc: "Label of the token.",
+		field: func(t target) any { return &t.PKCS11.Token }},
+	{table: "pkcs11", name: "pin_file", doc: "File whose first line is the user's PIN.",
+		field: func(t target) any { return &t.PKCS11.PINFile }},
 
 	{table: "reports", name: "dmarc", def: "true",
 		doc:   "Sends a report a day to each domain that asks for it in its DMARC record.",

@@ -162,6 +162,22 @@ type Token interface {
 	Remove(ctx context.Context, label string) error
 }
 
+// PKCS11 names a token of a PKCS #11 module.
+type PKCS11 struct {
+	// Module is the file with the shared library, Label the name of the token.
+	Module, Label string
+	PIN           string
+}
+
+// String names the token, so that no log shows the PIN.
+func (o PKCS11) String() string { return "token " + o.Label }
+
+// GoString is String.
+func (o PKCS11) GoString() string { return o.String() }
+
+// LogValue is String.
+func (o PKCS11) LogValue() slog.Value { return slog.StringValue(o.String()) }
+
 // DKIM says how keys are made.
 type DKIM struct {
 	// RSA makes the key of a new selector; nil makes one of 2,048 bits, which takes

@@ -43,6 +43,7 @@ type names struct {
 	mu    sync.Mutex
 	txt   map[string]string
 	fail  bool
+	deaf  bool // takes no changes
 	asked int
 }
 
@@ -238,6 +239,88 @@ func TestKeyLife(t *testing.T) {
 			if !postino.Is(s.Trouble, postino.NotFound) || s.Looked.IsZero() {
 				t.Errorf("%s: %v at %v", s, s.Trouble, s.Looked)
 			}
+		}
+	})
+}
+
+// AddTXT implements KeyRecords.
+func (n *names) AddTXT(_ context.Context, name, text string, _ time.Duration) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.deaf {
+		return postino.E(postino.Transient, "add TXT record", name, dns.ErrServer)
+	}
+	n.txt[name] = text
+	return nil
+}
+
+// RemoveTXT implements KeyRecords.
+func (n *names) RemoveTXT(_ context.Context, name, _ string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.deaf {
+		return postino.E(postino.Transient, "remove TXT record", name, dns.ErrServer)
+	}
+	delete(n.txt, name)
+	return nil
+}
+
+// With a DNS that takes changes keys rotate by themselves; while it does not, they
+// wait, and nobody signs with what is not there.
+func TestKeysByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		d, _ := open(t, Options{DKIM: testDKIM()})
+		net := newNames()
+		k := NewKeeper(d, KeeperOptions{DNS: net, Records: net, Rotate: 30 * 24 * time.Hour})
+		done := make(chan error)
+		go func() { done <- k.Run(ctx) }()
+		defer func() {
+			stop()
+			ok(t, <-done)
+		}()
+		expect := func(after time.Duration, want string) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			if got := strings.ReplaceAll(states(t, d, "example.org"), time.Now().UTC().Format("2006"), ""); got != want {
+				t.Fatalf("after %v the keys are %s, want %s", after, got, want)
+			}
+		}
+		expect(keeperStart, "a-ed25519 signing, a-rsa signing")
+		net.mu.Lock()
+		net.deaf = true
+		net.mu.Unlock()
+		expect(31*24*time.Hour, "a-ed25519 signing, a-rsa signing, b-ed25519 planned, b-rsa planned")
+		if got := signers(t, d, "example.org"); strings.Contains(got, "b-") {
+			t.Errorf("%s sign", got)
+		}
+		net.mu.Lock()
+		net.deaf = false
+		net.mu.Unlock()
+		expect(lookLater, "a-ed25519 signing, a-rsa signing, b-ed25519 published, b-rsa published")
+		expect(2*time.Hour, "a-ed25519 retiring, a-rsa retiring, b-ed25519 signing, b-rsa signing")
+		expect(SignatureLife+time.Hour, "b-ed25519 signing, b-rsa signing")
+		if len(net.txt) != 2 {
+			t.Errorf("the DNS holds %v", net.txt)
+		}
+		for range 6 {
+			time.Sleep(30 * 24 * time.Hour)
+			synctest.Wait()
+			if got := len(strings.Fields(signers(t, d, "example.org"))); got != 2 || len(net.txt) > 6 {
+				t.Fatalf("%d keys sign, %d are in the DNS: %s", got, len(net.txt), states(t, d, "example.org"))
+			}
+		}
+		list, err := d.DKIMKeys(ctx, "example.org")
+		ok(t, err)
+		last := list[len(list)-1]
+		if last.Created.Before(time.Now().Add(-60 * 24 * time.Hour)) {
+			t.Errorf("the last key is of %v", last.Created)
+		}
+		ok(t, d.RetireDKIM(ctx, "example.org", last.Selector, time.Now()))
+		ok(t, k.Remove(ctx, "example.org", last.Selector))
+		if net.txt[last.String()] != "" {
+			t.Error("the record of a key that is removed stays")
 		}
 	})
 }

@@ -22,7 +22,9 @@ const (
 	lookRarely   = 6 * time.Hour       // at all others
 	keyDue       = 14 * 24 * time.Hour // by when a record should be published
 	spread       = time.Hour           // how long a record is seen at least before its key replaces another
-	lookTime     = 30 * time.Second    // for one question
+	lookTime     = 30 * time.Second    // for one question, or one change of the DNS
+	recordTTL    = time.Hour           // of records that we publish
+	lookSoon     = time.Minute         // at one that we have just published
 	looksAtOnce  = 8                   // domains whose records are looked at at the same time
 )
 
@@ -34,9 +36,19 @@ type KeeperOptions struct {
 	DNS dns.Resolver
 	// Rotate is how long a key signs before it gets a successor; 0: for ever.
 	Rotate time.Duration
+	// Records publishes records; nil: people do.
+	Records KeyRecords
 	// Hold is how long messages may wait here before they leave: keys that retired
 	// stay in DNS for so much longer than SignatureLife.
 	Hold time.Duration
+}
+
+// KeyRecords changes the DNS. *dns.Updater is one.
+type KeyRecords interface {
+	// AddTXT adds a record, RemoveTXT takes one away; it may be there, or gone,
+	// already.
+	AddTXT(ctx context.Context, name, text string, ttl time.Duration) error
+	RemoveTXT(ctx context.Context, name, text string) error
 }
 
 // Keeper brings the DKIM keys of all domains through their lives: it makes those
@@ -56,6 +68,9 @@ type look struct {
 	at  time.Time
 	ttl time.Duration
 	err error
+	// added tells that we published it, failed why that did not work.
+	added  bool
+	failed error
 }
 
 // NewKeeper returns a keeper of the keys of d, which must have Options.DKIM.
@@ -148,6 +163,19 @@ func (k *Keeper) Check(ctx context.Context, domain string, hurry bool) ([]KeySta
 	return list, err
 }
 
+// Remove destroys the private part of a key, and takes its record out of the DNS if
+// it may. Errors are those of RemoveDKIM.
+func (k *Keeper) Remove(ctx context.Context, domain, selector string) error {
+	key, err := k.d.needKey(ctx, "remove DKIM key", domain, selector)
+	if err == nil {
+		err = k.d.RemoveDKIM(ctx, domain, selector, time.Now())
+	}
+	if err == nil {
+		k.withdraw(ctx, key)
+	}
+	return err
+}
+
 // Status lists the keys of a domain, or of all for "", with what is known of them
 // without asking. NotFound: the domain is not ours.
 func (k *Keeper) Status(ctx context.Context, domain string) ([]KeyStatus, error) {
@@ -207,6 +235,7 @@ func (k *Keeper) tend(ctx context.Context, key DKIMKey, all []DKIMKey, v visit) 
 		if now.Before(gone) {
 			return gone.Sub(now), nil
 		}
+		k.withdraw(ctx, key)
 		if err := k.d.removeKey(ctx, key, now); err != nil {
 			return lookFresh, err
 		}
@@ -288,13 +317,17 @@ func (k *Keeper) look(ctx context.Context, key DKIMKey, always bool) (l look, ag
 	if since := time.Since(last.at); !always && !last.at.IsZero() && since < every {
 		return last, every - since
 	}
+	l.added, l.failed = last.added, last.failed
+	if key.State == KeyPlanned && (last.at.IsZero() || last.err != nil) { // before the look, whose failure would be remembered
+		k.publish(ctx, key, &l)
+	}
 	within, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	ttl, err := mailauth.CheckKeyRecord(within, k.opts.DNS, key.Selector, key.Domain, key.PublicKey())
 	if ctx.Err() != nil {
 		return last, every
 	}
-	l = look{time.Now(), ttl, err}
+	l.at, l.ttl, l.err = time.Now(), ttl, err
 	k.mu.Lock()
 	k.looks[name] = l
 	k.mu.Unlock()
@@ -309,10 +342,42 @@ func lookEvery(key DKIMKey, last look, now time.Time) time.Duration {
 		return lookRarely
 	case key.State == KeySigning:
 		return lookLater
+	case last.added && age < time.Hour:
+		return lookSoon
 	case age < 24*time.Hour:
 		return lookFresh
 	case age < keyDue:
 		return lookLater
 	}
 	return lookRarely
+}
+
+// publish puts the record of a key into the DNS, if we may.
+func (k *Keeper) publish(ctx context.Context, key DKIMKey, l *look) {
+	if k.opts.Records == nil {
+		return
+	}
+	within, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	before := l.failed
+	name, text := key.Record()
+	l.failed = k.opts.Records.AddTXT(within, name, text, recordTTL)
+	l.added = l.failed == nil
+	if ctx.Err() == nil && l.failed != nil && before == nil {
+		k.d.obs.recordNotChanged(key, l.failed)
+	}
+}
+
+// withdraw takes the record of a key out of the DNS, if we may. A record that stays
+// is of no harm: nobody has its key any more.
+func (k *Keeper) withdraw(ctx context.Context, key DKIMKey) {
+	if k.opts.Records == nil {
+		return
+	}
+	within, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	name, text := key.Record()
+	if err := k.opts.Records.RemoveTXT(within, name, text); err != nil && ctx.Err() == nil {
+		k.d.obs.recordNotChanged(key, err)
+	}
 }

@@ -140,3 +140,7 @@ func (o observer) keyLooked(k DKIMKey, before, now error, late bool) {
 		o.log.Warn("DKIM record still not published", "key", k, "error", now)
 	}
 }
+
+func (o observer) recordNotChanged(k DKIMKey, err error) {
+	o.log.Warn("DKIM record cannot be changed, do it by hand", "key", k, "error", err)
+}
