@@ -48,6 +48,8 @@ type StoreOptions struct {
 	Certs *certs.Source
 	// Hostname is the name of this node.
 	Hostname string
+	// Offers are the listeners that a node on the stores would have; checks ask.
+	Offers []Listener
 	Outward  Outward
 	Signing  Signing
 	Reports  ReportOptions

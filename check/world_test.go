@@ -112,7 +112,7 @@ func (w *world) set(zone string, records ...string) {
 }
 
 // publish makes the zones known.
-func (w *world) publish(t *testing.T) {
+func (w *world) publish(t testing.TB) {
 	t.Helper()
 	for origin, records := range w.zones {
 		s := dns.Insecure
@@ -128,7 +128,7 @@ func (w *world) publish(t *testing.T) {
 	}
 }
 
-func (w *world) checker(t *testing.T) *Checker {
+func (w *world) checker(t testing.TB) *Checker {
 	t.Helper()
 	w.publish(t)
 	w.opts.DNS = w.Fake
@@ -136,12 +136,12 @@ func (w *world) checker(t *testing.T) *Checker {
 }
 
 // node and domain make the reports.
-func (w *world) node(t *testing.T) Report {
+func (w *world) node(t testing.TB) Report {
 	t.Helper()
 	return w.checker(t).Node(t.Context(), now, nil)
 }
 
-func (w *world) domain(t *testing.T, name string) Report {
+func (w *world) domain(t testing.TB, name string) Report {
 	t.Helper()
 	r, err := w.checker(t).Domain(t.Context(), name, now, nil)
 	if err != nil {

@@ -18,6 +18,8 @@ type Live struct {
 	SPF, DMARC, TLSReports []string
 	// Permitted tells that the SPF record permits what this server sends.
 	Permitted bool
+	// MX are the exchangers.
+	MX []dns.MX
 	// Addrs are where mail of this server leaves; none means those of the node.
 	Addrs []netip.Addr
 }
@@ -37,7 +39,7 @@ func Zone(n *Node, d *Domain, live *Live) []Record {
 	if n.Host != d.Name {
 		z.text(n.Host, hostSPF, nil)
 	}
-	z.ranked(d.Name, "MX", 10, n.Host+".")
+	z.exchangers(live.MX)
 	z.text(d.Name, mergeSPF(live.SPF, live.Permitted), live.SPF)
 	for _, k := range d.Keys {
 		z.text(k.Selector+"._domainkey."+d.Name, k.Record, nil)
@@ -83,6 +85,22 @@ func (z *zone) text(name, value string, old []string) {
 	z.add(name, "TXT", value)
 	if len(old) > 0 && (len(old) > 1 || old[0] != value) {
 		z.list[len(z.list)-1].Replaces = strings.Join(old, "  +  ")
+	}
+}
+
+// exchangers keeps those that are there if we are among them; else mail has gone
+// elsewhere until now.
+func (z *zone) exchangers(old []dns.MX) {
+	if !slices.ContainsFunc(old, func(m dns.MX) bool { return m.Host == z.node.Host }) {
+		z.ranked(z.domain.Name, "MX", 10, z.node.Host+".")
+		return
+	}
+	seen := map[string]bool{"": true} // a null MX has no place beside others (RFC 7505 §3)
+	for _, m := range old {
+		if !seen[m.Host] {
+			seen[m.Host] = true
+			z.ranked(z.domain.Name, "MX", m.Preference, m.Host+".")
+		}
 	}
 }
 
@@ -164,6 +182,9 @@ func mergeSPF(old []string, permitted bool) string {
 			case slices.Contains(terms, term):
 			case strings.TrimLeft(lower, "+-~?") == "all":
 				all = weaker(all, lower)
+				permitted = permitted && lower != "all" && lower != "+all" // not by that alone
+			case everybody(lower):
+				permitted = false
 			case strings.HasPrefix(lower, "redirect="):
 				redirect = term
 			default:
@@ -183,6 +204,12 @@ func mergeSPF(old []string, permitted bool) string {
 		terms = append(terms, "~all")
 	}
 	return strings.Join(append([]string{"v=spf1"}, terms...), " ")
+}
+
+// everybody tells whether a term permits every address.
+func everybody(term string) bool {
+	term = strings.TrimPrefix(term, "+")
+	return strings.HasSuffix(term, "/0") && (strings.HasPrefix(term, "ip4:") || strings.HasPrefix(term, "ip6:"))
 }
 
 // weaker is the "all" that refuses less, but never everybody's welcome.
@@ -231,8 +258,15 @@ func (r *run) askLive(ctx context.Context) (*Live, error) {
 			return nil, err
 		}
 	}
+	a, err := r.Lookup(ctx, r.dom.Name, dns.TypeMX)
+	if err != nil && !absent(err) {
+		return nil, err
+	}
+	if err == nil {
+		l.MX = a.MX
+	}
 	l.Addrs, _ = r.ownAddrs()
-	var err error
+	err = nil
 	if len(l.SPF) == 1 && r.ours {
 		l.Permitted, err = r.permitted(ctx, l.Addrs)
 	}
