@@ -73,6 +73,7 @@ func (c *Config) Pinned(next *Config) (keys []string) {
 // OpenStores opens the stores for a command while no server runs.
 func (c *Config) OpenStores(log *slog.Logger) (*Stores, error) {
 	o := c.stores(log, nil)
+	o.Offers = c.listeners()
 	var err error
 	if o.Signing, err = c.signing(); err != nil {
 		return nil, err
@@ -184,16 +185,23 @@ func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 		DMARC: enforcement[c.c.MailAuth.DMARC], NoSoliciting: c.c.SMTP.NoSoliciting, FutureRelease: c.c.SMTP.FutureRelease,
 		Trusted: within(c.c.SMTP.Trusted), Relay: within(c.c.SMTP.RelayFrom), Proxies: within(c.c.SMTP.Proxies), XClient: within(c.c.SMTP.XClient),
 	}
-	for _, l := range c.c.Listeners {
-		out := Listener{Service: Service(l.Kind), Address: l.Address, Clear: !l.TLS && l.Kind != config.Metrics && l.Kind != config.HTTP}
+	o.Listeners = c.listeners()
+	for i, l := range c.c.Listeners {
 		if l.ClientCA != "" {
-			if out.ClientCAs, err = certs.Pool(readFile, l.ClientCA); err != nil {
+			if o.Listeners[i].ClientCAs, err = certs.Pool(readFile, l.ClientCA); err != nil {
 				return Options{}, err
 			}
 		}
-		o.Listeners = append(o.Listeners, out)
 	}
 	return o, nil
+}
+
+// listeners are what is offered, without the authorities of clients.
+func (c *Config) listeners() (list []Listener) {
+	for _, l := range c.c.Listeners {
+		list = append(list, Listener{Service: Service(l.Kind), Address: l.Address, Clear: !l.TLS && l.Kind != config.Metrics && l.Kind != config.HTTP})
+	}
+	return list
 }
 
 var enforcement = map[string]receive.Enforcement{"enforce": receive.Enforce, "quarantine": receive.QuarantineOnly, "record": receive.Record}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -184,12 +185,16 @@ func (s *Stores) self() check.Node {
 			n.TLSA = certs.TLSA(c.Chain[0])
 		}
 	}
-	if s.running == nil {
-		return n
+	listeners := s.opts.Offers
+	if s.running != nil {
+		listeners, n.MayRelay = s.running.Bound(), s.running.opts.Relay
 	}
-	n.MayRelay = s.running.opts.Relay
-	for _, l := range s.running.Bound() {
-		if at, err := netip.ParseAddrPort(l.Address); err == nil { // a socket is for this machine only
+	for _, l := range listeners {
+		address := l.Address
+		if strings.HasPrefix(address, ":") {
+			address = "[::]" + address
+		}
+		if at, err := netip.ParseAddrPort(address); err == nil { // a socket is for this machine only
 			n.Services = append(n.Services, check.Service{Name: string(l.Service), Addr: at, TLS: !l.Clear})
 		}
 	}

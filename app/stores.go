@@ -49,10 +49,10 @@ type StoreOptions struct {
 	// Hostname is the name of this node.
 	Hostname string
 	// Offers are the listeners that a node on the stores would have; checks ask.
-	Offers []Listener
-	Outward  Outward
-	Signing  Signing
-	Reports  ReportOptions
+	Offers  []Listener
+	Outward Outward
+	Signing Signing
+	Reports ReportOptions
 	// ACME gets certificates; nil: nobody does.
 	ACME    *ACME
 	Logger  *slog.Logger

@@ -52,6 +52,9 @@ var errEnded = errors.New("the server ended the dialogue")
 // may be taken; the test ends before any content.
 func (r *run) openRelay(ctx context.Context) (list []Finding) {
 	const name = "relay.closed"
+	if r.opts.Dial == nil {
+		return []Finding{unsure(name, "", "whether the server is an open relay", errNotKnown)}
+	}
 	for _, to := range r.listeners("smtp") {
 		at := to.String()
 		tried, taken, err := r.attack(ctx, to)

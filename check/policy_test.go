@@ -173,7 +173,9 @@ func TestDANE(t *testing.T) {
 	ca := newAuthority(t)
 	cert := ca.make(t, &x509.Certificate{DNSNames: []string{host}, NotAfter: now.Add(99 * day)})
 	other := ca.make(t, &x509.Certificate{DNSNames: []string{host}, NotAfter: now.Add(99 * day)})
-	record := func(c *x509.Certificate) string { return fmt.Sprintf("_25._tcp.mail TLSA 3 1 1 %X", certs.TLSA(c)[0].Data) }
+	record := func(c *x509.Certificate) string {
+		return fmt.Sprintf("_25._tcp.mail TLSA 3 1 1 %X", certs.TLSA(c)[0].Data)
+	}
 	server := func(list ...string) func(*world) {
 		return func(w *world) {
 			withListener("smtp", true, &listener{greet: "220 hello", answer: smtpd(closed), cert: cert})(w)

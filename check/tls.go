@@ -29,9 +29,24 @@ const (
 	urgent = 7 * day
 )
 
+// speaks tells whether certificates can shake hands with a service.
+func speaks(service string) bool {
+	switch service {
+	case "smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s":
+		return true
+	}
+	return false
+}
+
 // certificates shakes hands with each listener as a client of our name does.
 func (r *run) certificates(ctx context.Context) (list []Finding) {
+	if r.opts.Dial == nil {
+		return []Finding{unsure("tls.certificate", "", "which certificates are shown", errNotKnown)}
+	}
 	for _, s := range r.node.Services {
+		if !speaks(s.Name) {
+			continue
+		}
 		if !s.TLS || !s.Addr.IsValid() {
 			if s.Name == "smtp" {
 				list = append(list, finding(Fix, "tls.offered", s.Name+" "+s.Addr.String(), "smtp at %s does not offer TLS: mail comes in clear", s.Addr))

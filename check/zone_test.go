@@ -92,7 +92,7 @@ func TestZoneMakesAllWell(t *testing.T) {
 		switch f.Name {
 		case "dmarc.policy": // to be tightened later
 			want = Advice
-		case "relay.closed", "tls.certificate", "host.resolver": // nothing listens, and the probes are not in this world
+		case "relay.closed", "tls.certificate", "host.resolver": // nobody listens, and the probes are not in this world
 			want = Unknown
 		}
 		if f.Status != want {

@@ -57,7 +57,7 @@ func TestAdministration(t *testing.T) {
 	do(exitOK, "postino ", "version")
 	do(exitConfig, "no such file", "user", "list", "-c", cfg)
 	do(exitData, "full name", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "short", "ana@example.org")
-	do(exitOK, "IN MX    10 mail.example.org.", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "mail.example.org", "ana@example.org")
+	do(exitOK, "IN MX 10 mail.example.org.", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "mail.example.org", "ana@example.org")
 	do(exitOK, "a-rsa._domainkey.example.org. IN TXT \"v=DKIM1; k=rsa; p=", "dkim", "records", "-c", cfg, "example.org")
 	do(exitOK, "planned", "dkim", "list", "-c", cfg)
 	do(exitData, "exists", "setup", "-c", cfg, "--data-dir", dir+"/data", "--hostname", "mail.example.org", "ana@example.org")

@@ -2,10 +2,10 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/postino-mail/postino"
@@ -46,10 +46,10 @@ func (c *setupCmd) Run(e *env) error {
 	if err != nil {
 		return postino.E(postino.Denied, "write", c.Config, err)
 	}
-	var keys []app.DKIMKey
+	var zone app.CheckZone
 	_, err = f.Write(app.ExampleConfig(host, dir))
 	if err = errors.Join(err, f.Close()); err == nil {
-		keys, err = c.first(e, admin, secret)
+		zone, err = c.first(e, admin, secret)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(c.Config))
@@ -57,7 +57,7 @@ func (c *setupCmd) Run(e *env) error {
 	if err := c.done(e, secret, "%s written, domain %s and user %s added", c.Config, admin.Domain, admin); err != nil {
 		return err
 	}
-	return said(e, "\nPublish these DNS records:\n\n%s\nThen: postino serve --config %s", records(admin.Domain, host, keys), c.Config)
+	return said(e, "\nPublish these DNS records:\n\n%s\nThen: postino serve --config %s\nand:  postino check --watch --config %[2]s", withAddresses(zone, host), c.Config)
 }
 
 func (c *setupCmd) hostname() (string, error) {
@@ -75,46 +75,33 @@ func (c *setupCmd) hostname() (string, error) {
 	return host, err
 }
 
-// first makes the first domain and its administrator, and returns the keys of the
-// domain.
-func (c *setupCmd) first(e *env, admin postino.Address, secret string) (keys []app.DKIMKey, err error) {
+// first makes the first domain and its administrator, and returns the records
+// that the domain needs in DNS.
+func (c *setupCmd) first(e *env, admin postino.Address, secret string) (zone app.CheckZone, err error) {
 	cfg, err := loadConfig(c.Config)
 	if err != nil {
-		return nil, err
+		return zone, err
 	}
 	stores, err := cfg.OpenStores(quietLogger(e))
 	if err != nil {
-		return nil, err
+		return zone, err
 	}
 	err = stores.Call(e.ctx, "domain.add", app.Domain{Name: admin.Domain}, nil)
 	if err == nil || postino.Is(err, postino.Conflict) {
 		err = stores.Call(e.ctx, "user.add", app.User{Address: admin.String(), Password: secret, Admin: true}, nil)
 	}
 	if err == nil {
-		err = stores.Call(e.ctx, "dkim.list", app.DKIMDomain{Domain: admin.Domain}, &keys)
+		err = stores.Call(e.ctx, "check.new-zone", app.Named{Name: admin.Domain}, &zone)
 	}
-	return keys, errors.Join(err, stores.Close())
+	return zone, errors.Join(err, stores.Close())
 }
 
-// records lists what mail for the domain needs in DNS today; SPF says that only
-// this host sends.
-func records(domain, host string, keys []app.DKIMKey) string {
-	var b strings.Builder
-	row := func(name, kind, value string) { fmt.Fprintf(&b, "  %-40s IN %-5s %s\n", name+".", kind, value) }
-	row(host, "A", "<IPv4 address of this host>")
-	row(host, "AAAA", "<IPv6 address of this host, if it has one>")
-	row(host, "TXT", `"v=spf1 a -all"`) // of what is forwarded and of HELO (RFC 7208 §2.3)
-	row(domain, "MX", "10 "+host+".")
-	row(domain, "TXT", `"v=spf1 mx -all"`)
-	for _, k := range keys {
-		fmt.Fprintf(&b, "  %s\n", k.Zone)
+// withAddresses is the zone as text, with room for the addresses that this machine
+// does not know, as behind NAT.
+func withAddresses(z app.CheckZone, host string) string {
+	if slices.ContainsFunc(z.Records, func(r app.CheckRecord) bool { return r.Type == "A" || r.Type == "AAAA" }) {
+		return string(z.Text())
 	}
-	row("_submission._tcp."+domain, "SRV", "0 1 587 "+host+".")
-	row("_submissions._tcp."+domain, "SRV", "0 1 465 "+host+".")
-	row("_imap._tcp."+domain, "SRV", "0 1 143 "+host+".")
-	row("_imaps._tcp."+domain, "SRV", "0 1 993 "+host+".")
-	row("_pop3._tcp."+domain, "SRV", "10 1 110 "+host+".") // a higher number than IMAP's: the second choice (RFC 6186 §3.4)
-	row("_pop3s._tcp."+domain, "SRV", "10 1 995 "+host+".")
-	b.WriteString("\n  and have the address point back: PTR of the IP addresses = " + host + ".\n")
-	return b.String()
+	return string(z.Text()) + "; and the addresses of this host, which it does not know itself:\n" +
+		"; " + host + ". IN A <IPv4 address>\n; " + host + ". IN AAAA <IPv6 address, if it has one>\n; and PTR records of these addresses with " + host + ".\n"
 }
