@@ -39,7 +39,8 @@ type server struct {
 	ca         string // PEM file with the certificate to trust
 	domain     string
 	password   string
-	foreign    bool // not Postino: the reference that clients are checked against
+	more       string // tables of the configuration for this server only
+	foreign    bool   // not Postino: the reference that clients are checked against
 	ownLog     string
 	cmd        *exec.Cmd
 	exited     chan struct{}
@@ -77,7 +78,7 @@ new_per_minute = 10000
 proxies = ["%s/32"]
 xclient = ["%s/32"]
 
-%s`, s.domain, filepath.Join(dir, "data"), s.ca, filepath.Join(dir, "key.pem"), sourceProxy, sourceXClient, listeners.String())
+%s%s`, s.domain, filepath.Join(dir, "data"), s.ca, filepath.Join(dir, "key.pem"), sourceProxy, sourceXClient, s.more, listeners.String())
 }
 
 // Loopback addresses whose clients may speak for others.
@@ -215,6 +216,15 @@ func startServer() (*server, error) {
 
 // boot starts the program with all that it needs below dir, and makes users.
 func boot(dir, domain string, users int) (*server, error) {
+	s, err := prepare(dir, domain)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.begin(users)
+}
+
+// prepare chooses addresses and makes the certificate.
+func prepare(dir, domain string) (*server, error) {
 	s := &server{
 		domain: domain, password: "Long-enough-4-a-test", dir: dir, ca: filepath.Join(dir, "cert.pem"), ownLog: filepath.Join(dir, "log"),
 		lmtpSocket: filepath.Join(dir, "lmtp.sock"),
@@ -225,29 +235,31 @@ func boot(dir, domain string, users int) (*server, error) {
 			return nil, err
 		}
 	}
-	if err := writeCertificate(s.ca, filepath.Join(dir, "key.pem")); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(s.config(), []byte(configText(s, dir)), 0o644); err != nil {
-		return nil, err
+	return s, writeCertificate(s.ca, filepath.Join(dir, "key.pem"))
+}
+
+// begin starts the program, and makes users.
+func (s *server) begin(users int) error {
+	if err := os.WriteFile(s.config(), []byte(configText(s, s.dir)), 0o644); err != nil {
+		return err
 	}
 	program, err := build()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := os.Link(program, s.binary()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.launch(); err != nil {
-		return nil, err
+		return err
 	}
 	// The running server does what the command line asks for.
 	for _, c := range setupCommands(s, s.config(), users) {
 		if out, err := s.command(c).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("postino %s: %v\n%s", strings.Join(c.args, " "), err, out)
+			return fmt.Errorf("postino %s: %v\n%s", strings.Join(c.args, " "), err, out)
 		}
 	}
-	return s, nil
+	return nil
 }
 
 func (s *server) config() string { return filepath.Join(s.dir, "postino.toml") }

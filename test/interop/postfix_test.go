@@ -10,6 +10,33 @@ import (
 
 var postfix = sync.OnceValues(startPostfix)
 
+// postfixServices are the lines of master.cf that every Postfix has.
+const postfixServices = `pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+local unix - n n - - local
+virtual unix - n n - - virtual
+lmtp unix - - n - - lmtp
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+`
+
 // startPostfix runs Postfix below a root of its own. Mail for its domains goes into
 // one Maildir, mail for "many" into the void. Mail for the server under test goes
 // there by the way that the detail of the address names.
@@ -97,35 +124,11 @@ smtputf8_enable = yes
 ` + way("tls") + ` inet n - n - - smtpd
 ` + way("auth") + ` inet n - n - - smtpd -o smtpd_sasl_auth_enable=yes -o smtpd_tls_auth_only=yes -o smtpd_client_restrictions=permit_sasl_authenticated,reject
 ` + way("implicit") + ` inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-proxywrite unix - - n - 1 proxymap
-smtp unix - - n - - smtp
 clear unix - - n - - smtp -o smtp_tls_security_level=none
 tls unix - - n - - smtp -o smtp_tls_security_level=encrypt
 login unix - - n - - smtp -o smtp_tls_security_level=encrypt -o smtp_sasl_auth_enable=yes
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-local unix - n n - - local
-virtual unix - n n - - virtual
-lmtp unix - - n - - lmtp
 fail unix - n n - - pipe user=nobody argv=/bin/sh -c {exit 67}
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
-`
+` + postfixServices
 	domain := strings.ReplaceAll(s.domain, ".", `\.`)
 	mx := "[127.0.0.1]:" + mxPort
 	transport := strings.NewReplacer("@DOMAIN", "@"+domain, "MX", mx, "SUBMISSION", "[127.0.0.1]:"+smtpPort, "LMTP", s.lmtp, "SOCKET", s.lmtpSocket).Replace(
