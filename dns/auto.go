@@ -88,6 +88,7 @@ type Auto struct {
 	current atomic.Pointer[judge]
 	again   chan struct{} // holds the wish for a probe
 	probing sync.Mutex
+	keys    tracker // of Run
 
 	mu     sync.Mutex
 	status Status
@@ -120,11 +121,11 @@ func NewAuto(ctx context.Context, opts AutoOptions) (*Auto, error) {
 	if opts.Bogus == "" {
 		opts.Bogus = ProbeBogus
 	}
-	a := &Auto{opts: opts, client: opts.client(), obs: newAutoObserver(opts.Options), again: make(chan struct{}, 1)}
 	if opts.Anchors == nil {
 		opts.Anchors = RootAnchors()
 	}
-	a.anchors.Store(&opts.Anchors)
+	a := &Auto{opts: opts, client: opts.client(), obs: newAutoObserver(opts.Options), again: make(chan struct{}, 1)}
+	a.loadKeys(ctx)
 	mode := Starting
 	switch {
 	case opts.Policy == Off:
@@ -158,20 +159,24 @@ func (a *Auto) Status() Status {
 	return s
 }
 
-// Run probes the servers now, every few hours, and when questions fail, until
-// ctx ends.
+// Run probes the servers now, every few hours, and when questions fail, and
+// follows the keys of the root (RFC 5011), until ctx ends.
 func (a *Auto) Run(ctx context.Context) error {
 	if a.opts.Policy == Off {
 		return nil
 	}
-	next := time.NewTimer(0)
+	next, roll := time.NewTimer(0), time.NewTimer(0)
 	defer next.Stop()
+	defer roll.Stop()
 	var last time.Time
 	soon := probeSoon
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-roll.C:
+			roll.Reset(a.track(ctx))
+			continue
 		case <-next.C:
 		case <-a.again:
 			if time.Since(last) < probePause {

@@ -21,6 +21,8 @@
 //  5. Instead of servers, the Validator may have a recursor, which asks the name
 //     servers of the zones: from the deepest zone that it knows it follows
 //     referrals, each of which it believes only about what lies below.
+//  6. Auto follows the keys of the root: one that was seen for 30 days is an
+//     anchor, one that revokes itself is none any more.
 //
 // Invariants:
 //   - "There is no such name" and "the name has no such records" are definite
@@ -55,6 +57,5 @@
 // NXDOMAIN); RFC 8659 (CAA); RFC 8914 (extended errors). DNSSEC: RFC 4033, 4034,
 // 4035 §5; RFC 5155 §8 (NSEC3); RFC 6840; RFC 7646 (negative anchors); RFC 9276
 // §3.2 (iterations); RFC 9520 (failures are kept); RFC 9718 (anchors); RFC 9904,
-// 9905 (algorithms). RFC 5011 only as far as revoked keys are not used: new
-// anchors come with new releases.
+// 9905 (algorithms); RFC 5011 (the root's keys are followed as they change).
 package dns

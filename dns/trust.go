@@ -160,21 +160,30 @@ func supported(algorithm uint8) bool {
 	return false
 }
 
-// enter gets the keys of a zone, and proves them by what its parent says (RFC
-// 4035 §5.2).
+// enter gets the keys of a zone, and proves them by what its parent says.
 func (l *lookup) enter(ctx context.Context, zone string, parents []*dns.DS, ttl time.Duration) (*trust, error) {
 	r, err := l.fetch(ctx, zone, dns.TypeDNSKEY)
 	if err != nil {
 		return nil, err
 	}
+	keys, entry, ok, err := l.prove(r, zone, parents)
+	if err != nil {
+		return nil, err
+	}
+	l.tell("The zone %s is secure: %s its key %d.", zone, voucher(zone), entry[0].tag)
+	return &trust{zone: zone, keys: keys, expires: l.now.Add(min(ttl, ok.ttl))}, nil
+}
+
+// prove proves the keys of a zone by DS records (RFC 4035 §5.2), and tells which
+// of them those name.
+func (l *lookup) prove(r *reply, zone string, parents []*dns.DS) (keys, entry []key, ok proven, err error) {
 	s := r.find(zone, dns.TypeDNSKEY)
 	if s == nil {
-		return nil, bogus("the zone %s has no keys", zone)
+		return nil, nil, ok, bogus("the zone %s has no keys", zone)
 	}
 	if len(s.records) > maxKeys {
-		return nil, bogus("%s has %d records", s, len(s.records))
+		return nil, nil, ok, bogus("%s has %d records", s, len(s.records))
 	}
-	var keys, entry []key
 	for _, rr := range s.records {
 		k, is := rr.(*dns.DNSKEY)
 		if !is || k.Protocol != 3 || k.Flags&dns.ZONE == 0 || k.Flags&dns.REVOKE != 0 || !supported(k.Algorithm) { // RFC 5011 §2.1
@@ -184,21 +193,17 @@ func (l *lookup) enter(ctx context.Context, zone string, parents []*dns.DS, ttl 
 		keys = append(keys, named)
 		vouched, err := l.vouched(named, parents)
 		if err != nil {
-			return nil, err
+			return nil, nil, ok, err
 		}
 		if vouched {
 			entry = append(entry, named)
 		}
 	}
 	if len(entry) == 0 {
-		return nil, bogus("no key of the zone %s is the one that its parent names", zone)
+		return nil, nil, ok, bogus("no key of the zone %s is the one that its parent names", zone)
 	}
-	ok, err := l.authenticate(s, zone, entry)
-	if err != nil {
-		return nil, err
-	}
-	l.tell("The zone %s is secure: %s its key %d.", zone, voucher(zone), entry[0].tag)
-	return &trust{zone: zone, keys: keys, expires: l.now.Add(min(ttl, ok.ttl))}, nil
+	ok, err = l.authenticate(s, zone, entry)
+	return keys, entry, ok, err
 }
 
 // voucher names who says that the keys of a zone are its own.

@@ -3,7 +3,6 @@ package dnstest
 import (
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -101,7 +100,7 @@ func (w *World) Zone(origin string, s Signing, text string) *World {
 	w.zones[z.origin] = z
 	w.judge, w.authorities = nil, nil
 	for _, x := range w.zones { // what was signed may be no more
-		x.signed = map[string]*mdns.RRSIG{}
+		x.signed = map[string][]*mdns.RRSIG{}
 	}
 	for _, x := range w.zones {
 		for child := range x.children {
@@ -165,12 +164,7 @@ func (w *World) zone(name string) *zone {
 func (w *World) Anchors() []dns.Anchor {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	ds := w.zones["."].ksk.public.ToDS(mdns.SHA256)
-	hash, err := hex.DecodeString(ds.Digest)
-	if err != nil {
-		panic(err)
-	}
-	return []dns.Anchor{{KeyTag: ds.KeyTag, Algorithm: ds.Algorithm, Digest: ds.DigestType, Hash: hash}}
+	return []dns.Anchor{anchorOf(w.zones["."].ksk.public)}
 }
 
 // SetFault makes replies about a name go wrong: those for type t, or for all

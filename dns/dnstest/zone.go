@@ -66,7 +66,9 @@ type zone struct {
 	names    map[string]map[uint16][]mdns.RR // empty where there only are names below
 	children map[string]*zone
 	ksk, zsk signer
-	signed   map[string]*mdns.RRSIG
+	entries  []signer        // the ksk, and others during roll-overs
+	silent   map[uint16]bool // those of them that sign nothing, by tag
+	signed   map[string][]*mdns.RRSIG
 }
 
 func newZone(origin, text string, s Signing, address netip.Addr) (*zone, error) {
@@ -76,7 +78,7 @@ func newZone(origin, text string, s Signing, address netip.Addr) (*zone, error) 
 	if s.Until == 0 {
 		s.Until = 7 * 24 * time.Hour
 	}
-	z := &zone{Signing: s, origin: origin, names: map[string]map[uint16][]mdns.RR{}, children: map[string]*zone{}, signed: map[string]*mdns.RRSIG{}}
+	z := &zone{Signing: s, origin: origin, names: map[string]map[uint16][]mdns.RR{}, children: map[string]*zone{}, signed: map[string][]*mdns.RRSIG{}, silent: map[uint16]bool{}}
 	p := mdns.NewZoneParser(strings.NewReader(text), origin, "")
 	p.SetDefaultTTL(3600)
 	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
@@ -161,6 +163,7 @@ func (z *zone) makeKeys() (err error) {
 	}
 	z.add(z.ksk.public)
 	z.add(published)
+	z.entries = []signer{z.ksk}
 	return nil
 }
 
@@ -234,27 +237,37 @@ func (z *zone) delegate(child *zone) error {
 	return nil
 }
 
-// sign makes the signature over a set, once.
-func (z *zone) sign(set []mdns.RR) *mdns.RRSIG {
+// sign makes the signatures over a set, once.
+func (z *zone) sign(set []mdns.RR) (sigs []*mdns.RRSIG) {
 	h := set[0].Header()
 	id := fmt.Sprint(h.Name, h.Rrtype)
-	if sig := z.signed[id]; sig != nil {
-		return mdns.Copy(sig).(*mdns.RRSIG)
+	if z.signed[id] == nil {
+		keys := []signer{z.zsk}
+		if h.Rrtype == mdns.TypeDNSKEY {
+			keys = z.entries
+		}
+		for _, k := range keys {
+			if !z.silent[k.public.KeyTag()] {
+				z.signed[id] = append(z.signed[id], z.signBy(k, set))
+			}
+		}
 	}
-	k := z.zsk
-	if h.Rrtype == mdns.TypeDNSKEY {
-		k = z.ksk
+	for _, sig := range z.signed[id] {
+		sigs = append(sigs, mdns.Copy(sig).(*mdns.RRSIG))
 	}
+	return sigs
+}
+
+func (z *zone) signBy(k signer, set []mdns.RR) *mdns.RRSIG {
 	now := time.Now()
 	sig := &mdns.RRSIG{
-		Hdr: mdns.RR_Header{Ttl: h.Ttl}, Algorithm: k.public.Algorithm, KeyTag: k.public.KeyTag(), SignerName: z.origin,
+		Hdr: mdns.RR_Header{Ttl: set[0].Header().Ttl}, Algorithm: k.public.Algorithm, KeyTag: k.public.KeyTag(), SignerName: z.origin,
 		Inception: uint32(now.Add(z.From).Unix()), Expiration: uint32(now.Add(z.Until).Unix()),
 	}
 	if err := sig.Sign(k.private, set); err != nil {
 		panic(err) // a key of ours does not fit
 	}
-	z.signed[id] = sig
-	return mdns.Copy(sig).(*mdns.RRSIG)
+	return sig
 }
 
 // with adds a set, under another name if it comes from a wildcard, and its
@@ -269,9 +282,11 @@ func (z *zone) with(section []mdns.RR, set []mdns.RR, name string) []mdns.RR {
 	if z.Algorithm == 0 || h.Rrtype == mdns.TypeNS && h.Name != z.origin {
 		return section
 	}
-	sig := z.sign(set)
-	sig.Hdr.Name = name
-	return append(section, sig)
+	for _, sig := range z.sign(set) {
+		sig.Hdr.Name = name
+		section = append(section, sig)
+	}
+	return section
 }
 
 // answer adds what the zone says of a name, and returns where it leads.
