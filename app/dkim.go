@@ -139,7 +139,7 @@ func (s *Stores) rotateDKIM(ctx context.Context, in DKIMDomain) ([]DKIMKey, erro
 }
 
 func (s *Stores) retireDKIM(ctx context.Context, in DKIMSelector) (None, error) {
-	return None{}, s.Directory.RetireDKIM(ctx, in.Domain, strings.ToLower(in.Selector), time.Now())
+	return None{}, s.Keys.Retire(ctx, in.Domain, strings.ToLower(in.Selector))
 }
 
 func (s *Stores) removeDKIM(ctx context.Context, in DKIMSelector) (None, error) {

@@ -163,6 +163,15 @@ func (k *Keeper) Check(ctx context.Context, domain string, hurry bool) ([]KeySta
 	return list, err
 }
 
+// Retire stops signing with a key at once, and makes one to come after it. Errors
+// are those of RetireDKIM.
+func (k *Keeper) Retire(ctx context.Context, domain, selector string) error {
+	if err := k.d.RetireDKIM(ctx, domain, selector, time.Now()); err != nil {
+		return err
+	}
+	return k.make(ctx, domain, time.Time{})
+}
+
 // Remove destroys the private part of a key, and takes its record out of the DNS if
 // it may. Errors are those of RemoveDKIM.
 func (k *Keeper) Remove(ctx context.Context, domain, selector string) error {

@@ -9,7 +9,10 @@
 //     to addresses elsewhere that an alias names, or to another server.
 //  3. [Letter.Write] sends the octets in one pass to the body store and to the
 //     indexer. The header of a submission is held back until it is complete,
-//     and mended (RFC 6409 §8).
+//     and mended (RFC 6409 §8). What is ours is hashed on the way and signed with
+//     the keys of its author's domain; the signatures stand before the stored
+//     octets in all copies. What aliases of a domain that seals send on gets an
+//     ARC set, after all else.
 //  4. [Letter.Commit] makes one queue item per transport and site, and commits
 //     body, items and story at once.
 //
@@ -23,10 +26,12 @@
 // Invariants: a Letter is committed once or leaves nothing. A recipient gets a
 // message once, however many addresses lead to him. A forwarded message has a
 // reverse-path of ours, unless the sender is ours or null, so that reports come
-// back here (SRS). Bcc never leaves (RFC 5322 §3.6.3).
+// back here (SRS). Bcc never leaves (RFC 5322 §3.6.3). What strangers send is
+// never signed (MA5). What was signed is not changed any more.
 //
 // Limits: [Limits].
 //
 // Standards: RFC 3461 §5.2.7 (aliases and lists), RFC 3464, RFC 5321 §3.9, RFC
-// 6409 §8, RFC 8689 §3 (TLS-Required), RFC 9228 (Delivered-To).
+// 6376 §5, RFC 6409 §8, RFC 8617 §5.1, RFC 8689 §3 (TLS-Required), RFC 9228
+// (Delivered-To).
 package submit
