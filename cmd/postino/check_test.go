@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -67,5 +70,94 @@ func TestScreen(t *testing.T) {
 		if s.show(c.now, nil); out.String() != c.want {
 			t.Errorf("%s: got %q, want %q", c.about, out.String(), c.want)
 		}
+	}
+}
+
+// What people read.
+func TestCheckPrinter(t *testing.T) {
+	ten := uint16(10)
+	reports := []app.CheckReport{
+		{Host: "mail.example.org", Findings: []app.CheckFinding{
+			{Area: "Host", Status: app.CheckOK, Text: "mail.example.org leads to 203.0.113.7", Detail: "not shown"},
+			{Area: "Host", Status: app.CheckUnknown, Text: "could not tell the name of 203.0.113.7 (PTR)", Detail: "no answer in time"},
+		}},
+		{Host: "mail.example.org", Domain: "example.org", Findings: []app.CheckFinding{
+			{Area: "MX", Status: app.CheckFix, Text: "example.org has no MX record", Records: []app.CheckRecord{
+				{Name: "example.org", Type: "MX", TTL: 3600, Priority: &ten, Value: "mail.example.org."}}},
+			{Area: "SPF", Status: app.CheckAdvice, Text: "the SPF record could be better", Detail: "ptr is slow", Records: []app.CheckRecord{
+				{Name: "example.org", Type: "TXT", TTL: 3600, Value: "v=spf1 mx -all", Replaces: "v=spf1 ptr -all"}}},
+		}},
+	}
+	const want = `This server
+  Host         OK      mail.example.org leads to 203.0.113.7
+               ?       could not tell the name of 203.0.113.7 (PTR) (no answer in time)
+
+example.org
+  MX           FIX     example.org has no MX record
+                         publish   example.org. 3600 IN MX 10 mail.example.org.
+  SPF          advice  the SPF record could be better (ptr is slow)
+                         there is  v=spf1 ptr -all
+                         publish   example.org. 3600 IN TXT "v=spf1 mx -all"
+
+1 OK, 1 to fix, 1 advice, 1 could not be told`
+	if got := strings.Join(checkPrinter{}.lines(reports), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	colors := strings.Join(checkPrinter{color: true}.lines(reports), "\n")
+	for _, word := range []string{"\x1b[32mOK\x1b[0m", "\x1b[31;1mFIX\x1b[0m", "\x1b[33madvice\x1b[0m", "\x1b[35m?\x1b[0m"} {
+		if !strings.Contains(colors, word) {
+			t.Errorf("no %q in %q", word, colors)
+		}
+	}
+	if colored(new(bytes.Buffer)) {
+		t.Error("colours without a terminal")
+	}
+}
+
+// Exit codes: what is to be fixed comes first, then what could not be told.
+func TestOutcome(t *testing.T) {
+	report := func(all ...app.CheckStatus) []app.CheckReport {
+		r := app.CheckReport{}
+		for _, s := range all {
+			r.Findings = append(r.Findings, app.CheckFinding{Status: s})
+		}
+		return []app.CheckReport{{}, r}
+	}
+	if err := outcome(report(app.CheckOK, app.CheckAdvice)); err != nil {
+		t.Error(err)
+	}
+	if err := outcome(report(app.CheckOK, app.CheckUnknown)); exitCode(err) != exitTemp {
+		t.Error(err)
+	}
+	if err := outcome(report(app.CheckUnknown, app.CheckFix)); !errors.As(err, new(checked)) {
+		t.Error(err)
+	}
+}
+
+// interrupter is an output at which somebody presses ctrl-C when all is there.
+type interrupter struct {
+	bytes.Buffer
+	stop func()
+}
+
+func (w *interrupter) Write(p []byte) (int, error) {
+	n, err := w.Buffer.Write(p)
+	if bytes.Contains(w.Bytes(), []byte("could not be told")) {
+		w.stop()
+	}
+	return n, err
+}
+
+// A watch goes on while something could not be told, and its end says how it stood.
+func TestCheckWatch(t *testing.T) {
+	cfg, _, _ := serving(t)
+	ctx, stop := context.WithCancel(t.Context())
+	out := &interrupter{stop: stop}
+	e := &env{ctx: ctx, in: os.Stdin, out: out, err: new(bytes.Buffer)}
+	if code := run(e, []string{"check", "-c", cfg, "--watch", "--interval", "1h", "example.net"}); code != exitTemp {
+		t.Errorf("code %d: %s", code, out)
+	}
+	if n := strings.Count(out.String(), "\n  MX "); n != 1 {
+		t.Errorf("%d reports: %s", n, out)
 	}
 }
