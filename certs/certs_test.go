@@ -192,3 +192,11 @@ func TestSelection(t *testing.T) { // TL4
 		t.Errorf("channel binding for example.net takes %d certificates", len(l))
 	}
 }
+
+// hello is what a client of today offers.
+func hello(name string) *tls.ClientHelloInfo {
+	return &tls.ClientHelloInfo{
+		ServerName: name, SupportedVersions: []uint16{tls.VersionTLS13}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256},
+		SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.PSSWithSHA256}, SupportedCurves: []tls.CurveID{tls.CurveP256},
+	}
+}

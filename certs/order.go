@@ -3,7 +3,6 @@ package certs
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -51,10 +50,10 @@ func (a *ACME) client(directory string) *acmez.Client {
 }
 
 // limited bounds the replies.
-type limited struct{ http.RoundTripper }
+type limited struct{ *http.Transport }
 
 func (l limited) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := l.RoundTripper.RoundTrip(r)
+	resp, err := l.Transport.RoundTrip(r)
 	if err == nil {
 		resp.Body = struct {
 			io.Reader
@@ -134,7 +133,10 @@ func (a *ACME) order(ctx context.Context, directory, name string, r *record, key
 	if leaf := i.entry.chain[0]; !slices.Contains(i.entry.names, name) || !time.Now().Before(leaf.NotAfter) {
 		return nil, errors.New("the certificate is not for what was asked for")
 	}
-	i.Renew, i.Ask = a.renewal(ctx, client, i.entry.chain[0])
+	i.Ask = time.Now().Add(askEvery)
+	if info := chains[0].RenewalInfo; info != nil {
+		i.Renew, i.Ask = wish(*info)
+	}
 	return i, nil
 }
 
@@ -189,18 +191,14 @@ func (a *ACME) register(ctx context.Context, client *acmez.Client) (account, err
 	return account{acct.Location, text}, nil
 }
 
-// renewal asks when the authority wants a certificate renewed (RFC 9773 §4.2), and
-// when it wants to be asked again; the zero time when it has no wish.
-func (a *ACME) renewal(ctx context.Context, client *acmez.Client, leaf *x509.Certificate) (renew, again time.Time) {
-	again = time.Now().Add(askEvery)
-	info, err := client.GetRenewalInfo(ctx, leaf)
-	if err != nil {
-		return time.Time{}, again
+// wish is when the authority wants a certificate renewed (RFC 9773 §4.2), zero when
+// it has no wish, and when it wants to be asked again, within reason (§4.3).
+func wish(info acme.RenewalInfo) (renew, again time.Time) {
+	pause := askEvery
+	if info.RetryAfter != nil {
+		pause = min(max(time.Until(*info.RetryAfter), time.Minute), 24*time.Hour)
 	}
-	if info.RetryAfter != nil { // RFC 9773 §4.3: within reason
-		again = time.Now().Add(min(max(time.Until(*info.RetryAfter), time.Minute), 24*time.Hour))
-	}
-	return info.SelectedTime, again
+	return info.SelectedTime, time.Now().Add(pause)
 }
 
 // ask brings the renewal time of a certificate up to date.
@@ -213,7 +211,8 @@ func (a *ACME) ask(ctx context.Context, name string, r *record) error {
 	defer client.HTTPClient.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	renew, again := a.renewal(ctx, client, c.entry.chain[0])
+	info, failed := client.GetRenewalInfo(ctx, c.entry.chain[0])
+	renew, again := wish(info)
 	now, err := a.change(ctx, name, func(r *record) error {
 		if r.Current != nil && r.Current.Chain == c.Chain {
 			r.Current.Ask = again
@@ -223,8 +222,12 @@ func (a *ACME) ask(ctx context.Context, name string, r *record) error {
 		}
 		return nil
 	})
-	if err == nil {
-		*r = *now
+	if err != nil {
+		return err
 	}
-	return err
+	*r = *now
+	if errors.Is(failed, acme.ErrUnsupported) {
+		return nil
+	}
+	return failed
 }
