@@ -190,7 +190,7 @@ func (u *Updater) exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	case reply.Id != m.Id || !reply.Response:
 		return nil, errMessage
 	case reply.IsTsig() == nil:
-		return nil, errors.New("the reply of the server is not signed")
+		return nil, fmt.Errorf("the reply of the server, %s, is not signed", dns.RcodeToString[reply.Rcode])
 	}
 	return reply, nil
 }

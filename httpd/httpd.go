@@ -183,7 +183,7 @@ func hostOf(r *http.Request) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	name, err := postino.CanonicalDomain(host)
+	name, err := postino.CanonicalDomain(strings.TrimSuffix(host, "."))
 	if err != nil || strings.HasPrefix(name, "[") {
 		return ""
 	}
