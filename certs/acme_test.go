@@ -27,8 +27,9 @@ func inBubble(t *testing.T, f func(t *testing.T, a *authority, store *memory)) {
 	})
 }
 
+// pass lets fake time pass.
 func pass(d time.Duration) {
-	time.Sleep(d)
+	<-time.After(d)
 	synctest.Wait()
 }
 
