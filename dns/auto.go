@@ -141,7 +141,7 @@ func NewAuto(ctx context.Context, opts AutoOptions) (*Auto, error) {
 // Lookup implements Resolver.
 func (a *Auto) Lookup(ctx context.Context, name string, t Type) (*Answer, error) {
 	answer, err := a.current.Load().Lookup(ctx, name, t)
-	if answer == nil && postino.Is(err, postino.Transient) && ctx.Err() == nil {
+	if answer == nil && postino.Is(err, postino.Transient) && ctx.Err() == nil && !a.opts.Recursive {
 		select {
 		case a.again <- struct{}{}:
 		default:

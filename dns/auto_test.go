@@ -252,3 +252,14 @@ func TestParseServer(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkAutoCached(b *testing.B) {
+	a := auto(b, towns(b), nil)
+	a.Probe(b.Context())
+	b.ReportAllocs()
+	for b.Loop() {
+		if a, err := a.Lookup(b.Context(), "good.test", dns.TypeA); err != nil || a.Security != dns.Secure {
+			b.Fatal(err)
+		}
+	}
+}

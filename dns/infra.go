@@ -107,6 +107,9 @@ func (i *infra) inside(name string, at *cut, now time.Time) {
 // failed notes that a server gave no answer. It is passed over for twice as
 // long each time.
 func (i *infra) failed(a netip.Addr, now time.Time) {
+	if a.Is6() && a != netip.IPv6Unspecified() { // which stands for all: many machines have no way to IPv6
+		i.failed(netip.IPv6Unspecified(), now)
+	}
 	s, _ := i.states.GetIfPresent(a)
 	s.failed = min(s.failed+1, 10)
 	s.until = now.Add(min(firstPause<<(s.failed-1), mostPause))
@@ -115,6 +118,9 @@ func (i *infra) failed(a netip.Addr, now time.Time) {
 
 // answered notes how long an answer took (RFC 6298 §2 smooths likewise).
 func (i *infra) answered(a netip.Addr, took time.Duration) {
+	if a.Is6() && a != netip.IPv6Unspecified() {
+		i.answered(netip.IPv6Unspecified(), took)
+	}
 	s, _ := i.states.GetIfPresent(a)
 	s.failed, s.until = 0, time.Time{}
 	if s.rtt == 0 {
@@ -133,6 +139,7 @@ func (i *infra) byMerit(zone string, addrs []netip.Addr, avoid map[netip.Addr]bo
 		rank time.Duration
 	}
 	var all []ranked
+	six, _ := i.states.GetIfPresent(netip.IPv6Unspecified())
 	for _, a := range addrs {
 		if until, ok := i.lame.GetIfPresent(lameKey{a, zone}); ok && until.After(now) {
 			continue
@@ -141,6 +148,9 @@ func (i *infra) byMerit(zone string, addrs []netip.Addr, avoid map[netip.Addr]bo
 		rank := s.rtt + time.Duration(rand.Int64N(int64(40*time.Millisecond)))
 		if s.until.After(now) {
 			rank += time.Duration(s.failed) * time.Hour
+		}
+		if a.Is6() && six.failed >= 3 && six.until.After(now) {
+			rank += 10 * time.Minute
 		}
 		if s.noEDNS || avoid[a] { // it cannot prove anything, or did not
 			rank += 30 * time.Minute

@@ -77,8 +77,12 @@ func (e *errand) resolve(ctx context.Context, name string, t uint16) (*dns.Msg, 
 		if known < dns.CountLabel(name) {
 			question, kind = ancestor(name, known), dns.TypeA // RFC 9156 §2.1
 		}
-		m, err := e.ask(ctx, at, question, kind)
 		final := question == name
+		m, err := e.ask(ctx, at, question, kind, final)
+		if err != nil && !final && ctx.Err() == nil && e.queries < maxQueries {
+			known = dns.CountLabel(name) // some servers answer about names with records only
+			continue
+		}
 		if err != nil {
 			e.cuts.Invalidate(at.zone) // its parent may know better
 			return nil, err
@@ -120,7 +124,7 @@ func (e *errand) begin(ctx context.Context, name string, t uint16) (at *cut, dow
 		return at, down, nil
 	}
 	hint := &cut{zone: ".", hosts: []string{"."}, glue: map[string][]netip.Addr{".": e.hints}, expires: e.now.Add(maxInside)}
-	m, err := e.ask(ctx, hint, ".", dns.TypeNS) // RFC 9609 §3
+	m, err := e.ask(ctx, hint, ".", dns.TypeNS, true) // RFC 9609 §3
 	if err != nil {
 		return nil, "", err
 	}
@@ -217,8 +221,9 @@ func within(m *dns.Msg, zone string) *dns.Msg {
 }
 
 // ask goes through the servers of a zone until one gives an answer that it may
-// give.
-func (e *errand) ask(ctx context.Context, at *cut, name string, t uint16) (*dns.Msg, error) {
+// give. Those that do not serve the zone are remembered, if the question is the
+// one to be answered.
+func (e *errand) ask(ctx context.Context, at *cut, name string, t uint16, final bool) (*dns.Msg, error) {
 	why, tries := errors.New("none has an address"), 0
 	var second *dns.Msg // from a server that knows no EDNS, and so has no proofs
 	for a := range e.servers(ctx, at) {
@@ -238,9 +243,11 @@ func (e *errand) ask(ctx context.Context, at *cut, name string, t uint16) (*dns.
 				second = m
 				continue
 			}
-			if m.Rcode == dns.RcodeServerFailure { // that may pass
+			switch {
+			case !final:
+			case m.Rcode == dns.RcodeServerFailure: // that may pass
 				e.failed(a, e.now)
-			} else {
+			default:
 				e.infra.lame.Set(lameKey{a, at.zone}, e.now.Add(keepLame))
 			}
 		}
@@ -257,7 +264,7 @@ func lame(m *dns.Msg, at *cut, name string) error {
 	switch {
 	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
 		return errors.New("it answers " + dns.RcodeToString[m.Rcode])
-	case m.Authoritative:
+	case m.Authoritative, len(m.Answer) > 0 && !m.RecursionAvailable: // some forget to say so
 		return nil
 	}
 	for _, rr := range m.Ns { // a referral leads downwards

@@ -1,9 +1,12 @@
 package dns_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -181,6 +184,7 @@ func TestRecursorMinimises(t *testing.T) {
 		}
 	}
 	v := w.Recursor(t)
+	w.SetFault("secret.good.test", dns.TypeA, dnstest.Fault{Kind: dnstest.Refused}) // such servers exist
 	expect(t, v, "very.secret.good.test", dns.TypeA, "insecure")
 	before := w.Asked()
 	expect(t, v, strings.Repeat("1.", 23)+"0.8.b.d.0.1.0.0.2.ip6.arpa", dns.TypePTR, "insecure")
@@ -209,4 +213,81 @@ func TestRecursorCaches(t *testing.T) {
 		expect(t, v, "mx.good.test", dns.TypeA, "secure")
 		time.Sleep(time.Minute)
 	})
+}
+
+// TestRecursorWithoutIPv6: where there is no way to IPv6, its servers cost little.
+func TestRecursorWithoutIPv6(t *testing.T) {
+	w := dnstest.NewWorld(t)
+	for i := range 8 {
+		w.Zone(fmt.Sprintf("z%d", i), dnstest.Signing{}, fmt.Sprintf("@ NS ns\nns A 203.0.113.%d\nns AAAA 2001:db8:2::%d\nns AAAA 2001:db8:3::%d\nmx A 192.0.2.1\n", i+1, i+1, i+1))
+	}
+	six := 0
+	v := w.Recursor(t, func(o *dns.ValidatorOptions) {
+		o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if strings.HasPrefix(address, "[") {
+				six++
+				return nil, syscall.ENETUNREACH
+			}
+			return w.DialServer(ctx, network, address)
+		}
+	})
+	for i := range 8 {
+		expect(t, v, fmt.Sprintf("mx.z%d", i), dns.TypeA, "insecure")
+	}
+	if six > 6 {
+		t.Errorf("%d servers were tried by IPv6", six)
+	}
+}
+
+// TestRecursorDepth: servers whose servers have servers of their own are followed
+// down to a depth, and not for ever.
+func TestRecursorDepth(t *testing.T) {
+	w := dnstest.NewWorld(t)
+	const deep = 25
+	for i := range deep {
+		w.Zone(fmt.Sprintf("z%d", i), dnstest.Signing{}, fmt.Sprintf("@ NS ns.z%d.\nns A 203.0.113.%d\nmx A 192.0.2.1\n", i+1, i+1))
+	}
+	w.Zone(fmt.Sprintf("z%d", deep), dnstest.Signing{}, "@ NS ns\nns A 203.0.113.99\n")
+	expect(t, w.Recursor(t), "mx.z20", dns.TypeA, "insecure")
+	before := w.Asked()
+	expect(t, w.Recursor(t), "mx.z0", dns.TypeA, "error")
+	if n := w.Asked() - before; n > 2*100 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// FuzzRecursor spoils what the servers of the zones say: nothing panics, and what
+// is called Secure is what the zone holds.
+func FuzzRecursor(f *testing.F) {
+	w := dnstest.NewWorld(f).Zone("test", dnstest.Signed(), "").Zone("good.test", dnstest.Signing{Algorithm: 15, NSEC3: true}, "mx A 192.0.2.1\n")
+	f.Add(uint16(40), byte(1), []byte("x"))
+	f.Add(uint16(2), byte(3), []byte("\x80\x00\x00\x01\x00\x00\x00\x05"))
+	f.Fuzz(func(t *testing.T, at uint16, which byte, with []byte) {
+		n := byte(0)
+		w.Tamper(func(b []byte) []byte {
+			if n++; n-1 != which%16 {
+				return b
+			}
+			i := min(max(int(at)%max(len(b), 1), 2), len(b))
+			return append(append(b[:i:i], with...), b[min(len(b), i+len(with)):]...)
+		})
+		defer w.Tamper(nil)
+		v := w.Recursor(t, func(o *dns.ValidatorOptions) { o.Timeout = 20 * time.Millisecond })
+		a, err := v.Lookup(t.Context(), "mx.good.test", dns.TypeA)
+		if a != nil && (err != nil || a.Security != dns.Secure || len(a.Addrs) != 1 || a.Addrs[0] != netip.MustParseAddr("192.0.2.1")) {
+			t.Errorf("answer is %+v, %v", a, err)
+		}
+	})
+}
+
+// BenchmarkRecursorCold finds a TLSA record below three zone cuts with nothing in
+// any cache, and proves it.
+func BenchmarkRecursorCold(b *testing.B) {
+	w := build(b, map[string]dnstest.Signing{"mail.tld.test": dnstest.Signed()})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Recursor(b).Lookup(b.Context(), "_25._tcp.mx.mail.tld.test", dns.TypeTLSA); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -431,3 +431,15 @@ func BenchmarkValidatorWarmZone(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkValidatorColdTLSA proves a TLSA record below three zone cuts with
+// nothing in any cache; the world signs once.
+func BenchmarkValidatorColdTLSA(b *testing.B) {
+	w := build(b, map[string]dnstest.Signing{"mail.tld.test": dnstest.Signed()})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.Resolver(b).Lookup(b.Context(), "_25._tcp.mx.mail.tld.test", dns.TypeTLSA); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

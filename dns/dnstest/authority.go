@@ -157,22 +157,26 @@ func (w *World) authority(question []byte, at netip.Addr, datagram bool) []byte 
 	if q.Unpack(question) != nil || len(q.Question) != 1 {
 		return nil
 	}
-	m, fault := w.fromZone(q, at)
+	m, fault, tamper := w.fromZone(q, at)
 	if m == nil {
 		return nil
 	}
-	return send(q, m, fault, datagram)
+	b := send(q, m, fault, datagram)
+	if tamper != nil && b != nil {
+		b = tamper(b)
+	}
+	return b
 }
 
 // fromZone makes the reply of the name server at an address; nil when none is
 // there.
-func (w *World) fromZone(q *mdns.Msg, at netip.Addr) (*mdns.Msg, Fault) {
+func (w *World) fromZone(q *mdns.Msg, at netip.Addr) (*mdns.Msg, Fault, func([]byte) []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked++
 	w.findAuthorities()
 	if w.authorities[at] == nil {
-		return nil, Fault{}
+		return nil, Fault{}, nil
 	}
 	name, t := mdns.CanonicalName(q.Question[0].Name), q.Question[0].Qtype
 	if f := w.heard[at]; f != nil {
@@ -198,10 +202,10 @@ func (w *World) fromZone(q *mdns.Msg, at netip.Addr) (*mdns.Msg, Fault) {
 	switch {
 	case fault.Kind == ServFail:
 		m.Rcode = mdns.RcodeServerFailure
-		return m, fault
+		return m, fault, nil
 	case fault.Kind == Refused || z == nil:
 		m.Rcode = mdns.RcodeRefused
-		return m, fault
+		return m, fault, nil
 	}
 	if child := z.below(name, t); child != nil {
 		w.refer(m, z, child)
@@ -216,7 +220,7 @@ func (w *World) fromZone(q *mdns.Msg, at netip.Addr) (*mdns.Msg, Fault) {
 	}
 	spoil(m, t, prove, fault)
 	m.Extra = append(m.Extra, w.extra[z.origin]...)
-	return m, fault
+	return m, fault, w.tamper
 }
 
 // below is the zone below that knows about a name, if one does.
