@@ -43,6 +43,7 @@ type cli struct {
 	Check    checkCmd    `cmd:"" help:"Tell whether this server and its domains are well set up, and what to publish in the DNS."`
 	Probe    probeCmd    `cmd:"" help:"Show each step of a delivery to an address, and send nothing."`
 	DNS      dnsCmd      `cmd:"" name:"dns" help:"Look up a name, and tell why the answer is believed or not (DNSSEC)."`
+	Report   reportCmd   `cmd:"" help:"What others see of your mail, and what you tell them: dmarc, tls, abuse, send, import."`
 	Import   importCmd   `cmd:"" help:"Move mail in: from Maildir, mbox, files or another server by IMAP."`
 	Export   exportCmd   `cmd:"" help:"Move mail out: as Maildir, mbox, files or a zip archive."`
 	Trust    trustCmd    `cmd:"" help:"Forwarders, mailing lists and ARC sealers whose mail is taken against a policy: add, remove, list."`
