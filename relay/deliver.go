@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/postino-mail/postino/blob"
+	"github.com/postino-mail/postino/directory"
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/tlspolicy"
@@ -30,7 +31,7 @@ func (r *Relay) attempt(ctx context.Context, b *queue.Batch, it *queue.Item) err
 	if err != nil {
 		return err
 	}
-	a := &attempt{r: r, b: b, it: it, calls: calls{budget: maxAddrs, counts: true}, stop: ctx}
+	a := &attempt{r: r, b: b, it: it, calls: calls{budget: maxAddrs, counts: true, own: directory.ReportAddress(it.From)}, stop: ctx}
 	defer a.close()
 	defer a.tellSite()
 	ctx, cancel := context.WithTimeout(ctx, r.opts.Limits.Attempt)

@@ -78,6 +78,7 @@ type calls struct {
 	budget int        // addresses that may still be tried
 	report func(Step) // nil: nobody watches
 	counts bool       // mail is to go: reports hear how TLS goes
+	own    bool       // it is a report of ours
 }
 
 // say reports a step to who watches.

@@ -216,7 +216,7 @@ func (r *Relay) tell(d *demand, calls *calls, s *session, result tlspolicy.Resul
 		return
 	}
 	o := reports.TLSOutcome{
-		Time: time.Now(), Domain: d.findings.Domain, Result: string(result), Session: true, MXHost: d.findings.Host,
+		Time: time.Now(), Domain: d.findings.Domain, Result: string(result), Session: true, MXHost: d.findings.Host, Report: calls.own,
 		Policy: reports.TLSPolicy{Type: p.Type, Domain: p.Domain, Strings: p.Strings, MX: p.MX},
 	}
 	if why != nil {
@@ -225,8 +225,9 @@ func (r *Relay) tell(d *demand, calls *calls, s *session, result tlspolicy.Resul
 	if s != nil {
 		o.SendingIP, o.ReceivingIP = s.from, s.to
 		if s.Client != nil {
-			name, _, _ := strings.Cut(s.Hello().Text, " ")
-			o.MXHelo = postino.Printable(name)
+			if words := strings.Fields(s.Hello().Text); len(words) > 0 {
+				o.MXHelo = postino.Printable(words[0])
+			}
 		}
 	}
 	r.opts.Reports.TLS(o)

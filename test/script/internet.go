@@ -61,7 +61,8 @@ func (i *internet) options() (app.Options, error) {
 	return app.Options{
 		Hostname: hostname, Version: "script", Certs: cert, Ephemeral: true, Logger: logger(), FutureRelease: 30 * 24 * time.Hour,
 		Stores: app.StoreOptions{
-			Files: i.disk, DataDir: "/postino", Metrics: metric.New(),
+			Reports: app.ReportOptions{DMARC: true, TLS: true, Version: "script"},
+			Files:   i.disk, DataDir: "/postino", Metrics: metric.New(),
 			KV:     lsm.Options{Still: true, MemTableBytes: 4 << 20, CacheBytes: 8 << 20, Guard: lsm.GuardOptions{Interval: time.Hour, Ballast: -1}},
 			Argon2: directory.Argon2{MemoryKiB: 64, Time: 1}, Signing: app.Signing{RSA: oneRSA, Rotate: 20 * 24 * time.Hour},
 			Outward: app.Outward{
