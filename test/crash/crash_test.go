@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/receive"
 	"github.com/postino-mail/postino/vfs"
@@ -19,11 +22,17 @@ import (
 // crashText is letter n; every fifth is large, so that its body is a file.
 func crashText(n int) string {
 	text := letter(n)
+	if isJunk(n) {
+		text = strings.Replace(text, "a.example", "junk.example", 1)
+	}
 	if n%5 == 4 {
 		text += strings.Repeat(fmt.Sprintf("line of letter %d\r\n", n), 5000)
 	}
 	return text
 }
+
+// isJunk tells which letters are of a domain that wants them quarantined.
+func isJunk(n int) bool { return n%3 == 1 }
 
 // point is a file system as a power cut leaves it, and what was acknowledged
 // before that moment.
@@ -96,7 +105,8 @@ func crashRound(t *testing.T, stride int64) int {
 	must(t, err)
 	defer h.close()
 	h.populate(0)
-	h.listen(receive.MX, plan{})
+	h.removeJunk("bob@b.example") // so that it is made again
+	h.listen(receive.MX, plan{judge: true})
 	on.Store(true)
 	deliverLetters(h, conns, letters, func(n int) {
 		mu.Lock()
@@ -128,12 +138,21 @@ func verifyCrash(t *testing.T, p point, letters int) {
 	h.settled()
 	for _, user := range []string{"bob", "ana"} {
 		count := make([]int, letters)
-		for _, text := range h.inbox(user + "@b.example") {
-			var n int
-			_, rest, _ := strings.Cut(text, "Subject: letter ")
-			fmt.Sscan(rest, &n)
-			if count[n]++; !strings.HasSuffix(text, crashText(n)) {
-				t.Errorf("%s: letter %d is damaged", p.name, n)
+		for _, box := range []string{"INBOX", "Junk"} {
+			texts, err := h.mails(user+"@b.example", box)
+			if err != nil && !postino.Is(err, postino.NotFound) { // Junk comes with the first that it holds
+				t.Fatal(err)
+			}
+			for _, text := range texts {
+				var n int
+				_, rest, _ := strings.Cut(text, "Subject: letter ")
+				fmt.Sscan(rest, &n)
+				if count[n]++; !strings.HasSuffix(text, crashText(n)) {
+					t.Errorf("%s: letter %d is damaged", p.name, n)
+				}
+				if isJunk(n) != (box == "Junk") {
+					t.Errorf("%s: letter %d is in %s", p.name, n, box)
+				}
 			}
 		}
 		for n, c := range count {
@@ -152,6 +171,19 @@ func verifyCrash(t *testing.T, p point, letters int) {
 	}
 }
 
+// removeJunk deletes a user's mailbox for junk.
+func (h *house) removeJunk(user string) {
+	h.Helper()
+	u, err := h.users.User(context.Background(), address(user))
+	must(h, err)
+	a, err := h.mailboxes.Account(context.Background(), mailbox.AccountID(u.ID))
+	must(h, err)
+	defer a.Close()
+	junk, err := a.Mailbox("Junk")
+	must(h, err)
+	must(h, a.Delete(context.Background(), junk.ID))
+}
+
 // TestFailedSync lets syncs fail at some moment: what was acknowledged before is
 // there after a restart, and nothing is acknowledged that is not (QU4).
 func TestFailedSync(t *testing.T) {
@@ -161,7 +193,7 @@ func TestFailedSync(t *testing.T) {
 		h, err := build(t, faults, plan{})
 		must(t, err)
 		h.populate(0)
-		h.listen(receive.MX, plan{})
+		h.listen(receive.MX, plan{judge: true})
 		syncs := 0
 		var mu sync.Mutex
 		faults.FailIf(func(op vfs.Op) bool {

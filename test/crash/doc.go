@@ -5,7 +5,8 @@
 // be there wholly or not at all, nothing twice, nothing back (QU1 to QU5).
 //
 //   - crash_test.go cuts the power before every operation that writes while
-//     letters come in by SMTP. More rounds: POSTINO_CRASH=36, about 10,000 points.
+//     letters come in by SMTP, junk among them. More rounds: POSTINO_CRASH=36, about
+//     10,000 points.
 //   - mixed_test.go does so while clients change their mailboxes in every way,
 //     with checkpoints, short logs and sweeps, and cuts some recoveries again.
 //     POSTINO_POINTS says how many points, POSTINO_SEED where to begin.

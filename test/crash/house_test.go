@@ -17,6 +17,7 @@ import (
 	"github.com/postino-mail/postino/blob"
 	"github.com/postino-mail/postino/deliver"
 	"github.com/postino-mail/postino/directory"
+	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/kv"
 	"github.com/postino-mail/postino/kv/lsm"
 	"github.com/postino-mail/postino/mailbox"
@@ -50,6 +51,7 @@ type plan struct {
 	quota  int64 // octets of each user
 	room   func(int64) error
 	idle   bool   // the queue is not started
+	judge  bool   // mail of junk.example is junk
 	dir    string // where on the file system
 	big    bool   // with the memory of a real server
 }
@@ -168,8 +170,14 @@ func (h *house) backend(profile receive.Profile, p plan) *receive.Backend {
 		h.post = submit.New(submit.Options{Hostname: "mx.b.example", DB: h.db, Blobs: h.blobs, Directory: h.users, Mailboxes: h.mailboxes,
 			Queue: h.queue, Stories: h.stories, IDs: h.ids, Dest: relay.Dest})
 	}
-	return receive.New(receive.Options{Hostname: "mx.b.example", Profile: profile, Post: h.post, Directory: h.users,
-		Mailboxes: h.mailboxes, Queue: h.queue, Stories: h.stories, Limits: p.limits, Room: p.room})
+	o := receive.Options{Hostname: "mx.b.example", Profile: profile, Post: h.post, Directory: h.users,
+		Mailboxes: h.mailboxes, Queue: h.queue, Stories: h.stories, Limits: p.limits, Room: p.room}
+	if p.judge {
+		names := dns.NewFake()
+		must(h, names.AddZone("junk.example", "_dmarc TXT \"v=DMARC1; p=quarantine\"\n", dns.Insecure))
+		o.DNS, o.JudgeAll = names, true
+	}
+	return receive.New(o)
 }
 
 func (h *house) listen(profile receive.Profile, p plan) {
@@ -288,13 +296,13 @@ func (h *house) rows(prefix string) (n int) {
 // inbox returns the messages in a user's INBOX, in order of UID.
 func (h *house) inbox(user string) []string {
 	h.Helper()
-	texts, err := h.mails(user)
+	texts, err := h.mails(user, "INBOX")
 	must(h, err)
 	return texts
 }
 
-// mails is inbox for other goroutines than that of the test.
-func (h *house) mails(user string) (texts []string, err error) {
+// mails is inbox for any mailbox, and for other goroutines than that of the test.
+func (h *house) mails(user, name string) (texts []string, err error) {
 	ctx := context.Background()
 	u, err := h.users.User(ctx, address(user))
 	if err != nil {
@@ -308,7 +316,7 @@ func (h *house) mails(user string) (texts []string, err error) {
 	if err := a.Sync(ctx); err != nil {
 		return nil, err
 	}
-	info, err := a.Mailbox("INBOX")
+	info, err := a.Mailbox(name)
 	if err != nil {
 		return nil, err
 	}

@@ -628,7 +628,7 @@ func (h *house) told(tag string) string {
 func (r *trip) found(h *house, a *abroad) (outcomes map[string]*outcome, problems []string, err error) {
 	l := newLook()
 	for _, user := range users {
-		texts, err := h.mails(user + "@b.example")
+		texts, err := h.mails(user+"@b.example", "INBOX")
 		if err != nil {
 			return nil, nil, err
 		}
