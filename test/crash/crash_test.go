@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/postino-mail/postino"
+	"github.com/postino-mail/postino/dns"
 	"github.com/postino-mail/postino/mailbox"
 	"github.com/postino-mail/postino/queue"
 	"github.com/postino-mail/postino/receive"
@@ -106,7 +107,7 @@ func crashRound(t *testing.T, stride int64) int {
 	defer h.close()
 	h.populate(0)
 	h.removeJunk("bob@b.example") // so that it is made again
-	h.listen(receive.MX, plan{judge: true})
+	h.listen(receive.MX, plan{names: junkNames(t)})
 	on.Store(true)
 	deliverLetters(h, conns, letters, func(n int) {
 		mu.Lock()
@@ -171,6 +172,13 @@ func verifyCrash(t *testing.T, p point, letters int) {
 	}
 }
 
+// junkNames are those that make junk of junk.example.
+func junkNames(t *testing.T) dns.Resolver {
+	names := dns.NewFake()
+	must(t, names.AddZone("junk.example", "_dmarc TXT \"v=DMARC1; p=quarantine\"\n", dns.Insecure))
+	return names
+}
+
 // removeJunk deletes a user's mailbox for junk.
 func (h *house) removeJunk(user string) {
 	h.Helper()
@@ -193,7 +201,7 @@ func TestFailedSync(t *testing.T) {
 		h, err := build(t, faults, plan{})
 		must(t, err)
 		h.populate(0)
-		h.listen(receive.MX, plan{judge: true})
+		h.listen(receive.MX, plan{names: junkNames(t)})
 		syncs := 0
 		var mu sync.Mutex
 		faults.FailIf(func(op vfs.Op) bool {

@@ -50,10 +50,10 @@ type plan struct {
 	limits receive.Limits
 	quota  int64 // octets of each user
 	room   func(int64) error
-	idle   bool   // the queue is not started
-	judge  bool   // mail of junk.example is junk
-	dir    string // where on the file system
-	big    bool   // with the memory of a real server
+	idle   bool         // the queue is not started
+	names  dns.Resolver // mail is judged by what they say
+	dir    string       // where on the file system
+	big    bool         // with the memory of a real server
 }
 
 // build opens a house on fs; the second time it finds what the first left.
@@ -172,17 +172,15 @@ func (h *house) backend(profile receive.Profile, p plan) *receive.Backend {
 	}
 	o := receive.Options{Hostname: "mx.b.example", Profile: profile, Post: h.post, Directory: h.users,
 		Mailboxes: h.mailboxes, Queue: h.queue, Stories: h.stories, Limits: p.limits, Room: p.room}
-	if p.judge {
-		names := dns.NewFake()
-		must(h, names.AddZone("junk.example", "_dmarc TXT \"v=DMARC1; p=quarantine\"\n", dns.Insecure))
-		o.DNS, o.JudgeAll = names, true
-	}
+	o.DNS, o.JudgeAll = p.names, true
 	return receive.New(o)
 }
 
-func (h *house) listen(profile receive.Profile, p plan) {
+func (h *house) listen(profile receive.Profile, p plan) { h.listenFor(profile, h.backend(profile, p)) }
+
+func (h *house) listenFor(profile receive.Profile, b smtp.Backend) {
 	h.Helper()
-	srv := smtp.NewServer(smtp.Options{Hostname: "mx.b.example", Backend: h.backend(profile, p), AuthInsecure: true, LaxPipelining: true,
+	srv := smtp.NewServer(smtp.Options{Hostname: "mx.b.example", Backend: b, AuthInsecure: true, LaxPipelining: true,
 		FutureRelease: 24 * time.Hour,
 		Trusted:       func(netip.Addr) bool { return true }, Limits: smtp.Limits{ErrorDelay: time.Nanosecond}})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
