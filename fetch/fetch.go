@@ -190,10 +190,6 @@ func (c *Client) do(ctx context.Context, req Request) (*Response, error) {
 	return &Response{Status: r.StatusCode, Header: r.Header, URL: r.Request.URL.String(), Body: body}, nil
 }
 
-// Transport is the client for libraries that make requests of their own: the same
-// guard, https only; limits of size and time are for the caller.
-func (c *Client) Transport() http.RoundTripper { return &checked{c: c} }
-
 // checked makes single requests whose URLs may be asked for.
 type checked struct {
 	c     *Client

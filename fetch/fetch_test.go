@@ -195,10 +195,10 @@ func TestRedirects(t *testing.T) {
 				t.Error("a Referer was sent")
 			}
 			if r.URL.Path == "/loop" {
-				http.Redirect(rw, r, "/loop", 302)
+				http.Redirect(rw, r, "/loop", http.StatusFound)
 				return
 			}
-			http.Redirect(rw, r, r.URL.Query().Get("to"), 302)
+			http.Redirect(rw, r, r.URL.Query().Get("to"), http.StatusFound)
 		})
 		w.serve("192.0.2.11:443", cert, hello)
 		w.serve("192.0.2.11:80", nil, hello)
@@ -320,25 +320,6 @@ func TestCertificates(t *testing.T) {
 		}()
 		if _, err := w.client.Get(w.Context(), "https://www.b.example/"); err == nil || errors.Is(err, ErrCertificate) {
 			t.Errorf("TLS 1.1: %v", err)
-		}
-	})
-}
-
-// Transport has the same guard.
-func TestTransport(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.serve("192.0.2.10:443", certificate(t, "www.b.example"), hello)
-		client := http.Client{Transport: w.client.Transport()}
-		r, err := client.Get("https://www.b.example/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Body.Close()
-		if _, err = client.Get("http://www.b.example/"); !postino.Is(err, postino.Invalid) {
-			t.Errorf("%v", err)
-		}
-		if _, err = client.Get("https://inside.b.example/"); !errors.Is(err, ErrRefused) {
-			t.Errorf("%v", err)
 		}
 	})
 }

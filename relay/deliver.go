@@ -190,8 +190,8 @@ func (l *leg) round(ctx context.Context) (more bool, err error) {
 func (l *leg) idle(ctx context.Context, k key) (*session, error) {
 	for {
 		s := l.r.pool.get(k)
-		if s == nil {
-			return nil, nil
+		if s == nil || s.local {
+			return s, nil
 		}
 		d, err := l.r.demand(ctx, l.w, s.demand.findings.Question, k.wish)
 		if err == nil && s.meets(d, l.r) {

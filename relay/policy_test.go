@@ -281,6 +281,16 @@ func TestBogus(t *testing.T) {
 			})
 		}
 	}
+	// So does a bogus answer whether there is a policy of MTA-STS; none at all is no
+	// reason to wait (RFC 8461 §3.3).
+	bubble(t, func(o *Options) { o.Roots = ca.pool(); policies(t)(o) }, func(w *world) {
+		w.zone("b.example", "@ MX 10 mx\nmx A 192.0.2.10\n", dns.Secure)
+		w.listen(&server{}, "192.0.2.10:25")
+		w.dns.SetFault("_mta-sts.b.example", 0, dns.Fault{Kind: dns.FaultBogus})
+		w.one("bob@b.example", queue.Deferred, "4.7.5 whether b.example has an MTA-STS policy cannot be known: ")
+		w.dns.SetFault("_mta-sts.b.example", 0, dns.Fault{Kind: dns.FaultServFail})
+		w.one("bob@b.example", queue.Relayed, "250")
+	})
 	bubble(t, func(o *Options) { o.Roots = ca.pool(); policies(t)(o) }, func(w *world) {
 		w.zone("b.example", zone+"@ MX 20 two\ntwo A 192.0.2.11\n", dns.Secure)
 		w.dns.SetFault("_25._tcp.mx.b.example", 0, dns.Fault{Kind: dns.FaultBogus})

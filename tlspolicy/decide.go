@@ -56,6 +56,7 @@ type STS uint8
 const (
 	NoSTS      STS = iota // no policy, or one with mode none
 	STSUnknown            // nobody says whether there is one, and none is cached
+	STSBogus              // the answer whether there is one is bogus, and none is cached
 	STSLost               // there is one: neither fetched nor cached
 	TestingIn             // mode testing, and the host matches
 	TestingOut            // mode testing, and it does not
@@ -96,7 +97,7 @@ type Refusal uint8
 // The refusals. All but NotAuthentic may be otherwise later.
 const (
 	NoRefusal    Refusal = iota
-	DNSFailed            // what the name servers say is bogus, or nothing (RFC 7672 §2.1.2)
+	DNSFailed            // what name servers say is bogus, or nothing where it must be known (RFC 7672 §2.1.2)
 	NotInPolicy          // the host is not of the enforced MTA-STS policy (RFC 8461 §5)
 	PolicyLost           // the message needs a proof that may be in a policy that cannot be had now
 	NotAuthentic         // the message needs a proof that there is not (RFC 8689 §4.2.1)
@@ -163,6 +164,8 @@ func (d *Decision) policies(f Facts) {
 		d.Policy, d.Problem = ByDANE, TLSAInvalid
 	}
 	switch f.STS {
+	case STSBogus: // somebody hides a policy
+		d.Refuse, d.Policy, d.Problem = DNSFailed, BySTS, STSFetchError
 	case EnforceIn:
 		d.raise(Verified, BySTS)
 		d.Policy, d.Problem = BySTS, Success

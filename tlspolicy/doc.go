@@ -20,7 +20,8 @@
 //
 // Invariants (TL3):
 //   - An answer that is bogus, or that does not come, about TLSA records makes
-//     mail wait: it never goes with less than it would with the answer.
+//     mail wait: it never goes with less than it would with the answer. So does a
+//     bogus one about MTA-STS, where no policy is kept.
 //   - A policy with mode enforce holds until it ends or the domain publishes
 //     another one, whatever becomes of its record and its web server meanwhile;
 //     it is on stable storage. One with mode testing stops nothing.

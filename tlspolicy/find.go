@@ -221,6 +221,9 @@ func (f *Findings) shortTLSA() string {
 func (f *Findings) Why(r Refusal) string {
 	switch r {
 	case DNSFailed:
+		if f.facts.STS == STSBogus && f.facts.DANE != TLSALost {
+			return fmt.Sprintf("whether %s has an MTA-STS policy cannot be known: %s", f.Domain, clean(f.sts.err))
+		}
 		return fmt.Sprintf("the TLSA records of %s cannot be looked up, or are not authentic: %s", f.Host, clean(f.tlsa.err))
 	case NotInPolicy:
 		return fmt.Sprintf("%s is none of the hosts of the MTA-STS policy of %s (enforce, id %s: %s)", f.Host, f.Domain, f.sts.id,

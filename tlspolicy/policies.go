@@ -77,7 +77,7 @@ type stsFound struct {
 	policy *STSPolicy // nil: none holds
 	id     string
 	cached bool // nothing newer could be had
-	fact   STS  // where there is no policy: NoSTS, STSUnknown, STSLost
+	fact   STS  // where there is no policy: NoSTS, STSUnknown, STSBogus, STSLost
 	result Result
 	err    error // why there is none, or nothing newer
 }
@@ -98,7 +98,11 @@ func (p *Policies) sts(ctx context.Context, domain string) (stsFound, error) {
 			}
 			f := have.found()
 			f.err, f.cached = lookupErr, true
-			if have == nil && !definite(lookupErr) {
+			switch {
+			case have != nil, definite(lookupErr):
+			case errors.Is(lookupErr, dns.ErrBogus):
+				f.fact, f.result = STSBogus, STSFetchError
+			default:
 				f.fact = STSUnknown
 			}
 			return f, nil

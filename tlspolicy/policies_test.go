@@ -265,6 +265,7 @@ func TestNeverHad(t *testing.T) {
 		"no record":      {func(w *world) { w.zone("") }, NoSTS, Success},
 		"invalid record": {func(w *world) { w.zone("v=STSv1; id=") }, NoSTS, Success},
 		"no DNS":         {func(w *world) { w.dns.SetFault("_mta-sts.b.example", 0, dns.Fault{Kind: dns.FaultServFail}) }, STSUnknown, Success},
+		"bogus DNS":      {func(w *world) { w.dns.SetFault("_mta-sts.b.example", 0, dns.Fault{Kind: dns.FaultBogus}) }, STSBogus, STSFetchError},
 		"unreachable":    {func(w *world) { w.net.SetFault(netip.MustParseAddr("192.0.2.80"), memnet.Fault{Unreachable: true}) }, STSLost, STSFetchError},
 		"silent":         {func(w *world) { w.net.SetFault(netip.MustParseAddr("192.0.2.80"), memnet.Fault{Silent: true}) }, STSLost, STSFetchError},
 		"404":            {func(w *world) { w.serve(404, "text/plain", good) }, STSLost, STSFetchError},
@@ -288,7 +289,7 @@ func TestNeverHad(t *testing.T) {
 				t.Errorf("%s: %s (%d, %q)", name, f.Basis(), f.facts.STS, f.sts.result)
 			}
 			d := f.Decide(Opportunistic, NoWish)
-			if d.Level != Opportunistic || d.Refuse != NoRefusal || d.Problem != tc.result {
+			if d.Level != Opportunistic || (d.Refuse == DNSFailed) != (tc.fact == STSBogus) || d.Problem != tc.result {
 				t.Errorf("%s: %+v", name, d)
 			}
 			if tc.fact != STSLost {
