@@ -165,13 +165,13 @@ func TestKeysAreSecret(t *testing.T) {
 	}
 }
 
-// The life of keys, with the clock of a year.
+// The life of keys, with the clock of months.
 func TestKeyLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		d, _ := open(t, Options{DKIM: testDKIM()})
 		net := newNames()
-		k := NewKeeper(d, KeeperOptions{DNS: net, Rotate: 180 * 24 * time.Hour, Hold: 24 * time.Hour})
+		k := NewKeeper(d, KeeperOptions{DNS: net, Rotate: 30 * 24 * time.Hour, Hold: 24 * time.Hour})
 		done := make(chan error)
 		go func() { done <- k.Run(ctx) }()
 		defer func() {
@@ -211,9 +211,9 @@ func TestKeyLife(t *testing.T) {
 			t.Errorf("%s sign", got)
 		}
 
-		expect(179*24*time.Hour, "a-ed25519 signing, a-rsa signing")
+		expect(29*24*time.Hour, "a-ed25519 signing, a-rsa signing")
 		expect(24*time.Hour, "a-ed25519 signing, a-rsa signing, b-ed25519 planned, b-rsa planned")
-		expect(40*24*time.Hour, "a-ed25519 signing, a-rsa signing, b-ed25519 planned, b-rsa planned")
+		expect(20*24*time.Hour, "a-ed25519 signing, a-rsa signing, b-ed25519 planned, b-rsa planned")
 		second := keys()[2:]
 		net.publish(second...)
 		expect(lookRarely, "a-ed25519 signing, a-rsa signing, b-ed25519 published, b-rsa published")
@@ -272,7 +272,7 @@ func TestKeysByThemselves(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		d, _ := open(t, Options{DKIM: testDKIM()})
 		net := newNames()
-		k := NewKeeper(d, KeeperOptions{DNS: net, Records: net, Rotate: 30 * 24 * time.Hour})
+		k := NewKeeper(d, KeeperOptions{DNS: net, Records: net, Rotate: 10 * 24 * time.Hour})
 		done := make(chan error)
 		go func() { done <- k.Run(ctx) }()
 		defer func() {
@@ -291,7 +291,7 @@ func TestKeysByThemselves(t *testing.T) {
 		net.mu.Lock()
 		net.deaf = true
 		net.mu.Unlock()
-		expect(31*24*time.Hour, "a-ed25519 signing, a-rsa signing, b-ed25519 planned, b-rsa planned")
+		expect(11*24*time.Hour, "a-ed25519 signing, a-rsa signing, b-ed25519 planned, b-rsa planned")
 		if got := signers(t, d, "example.org"); strings.Contains(got, "b-") {
 			t.Errorf("%s sign", got)
 		}
@@ -305,7 +305,7 @@ func TestKeysByThemselves(t *testing.T) {
 			t.Errorf("the DNS holds %v", net.txt)
 		}
 		for range 3 {
-			time.Sleep(30 * 24 * time.Hour)
+			time.Sleep(10 * 24 * time.Hour)
 			synctest.Wait()
 			if got := len(strings.Fields(signers(t, d, "example.org"))); got != 2 || len(net.txt) > 6 {
 				t.Fatalf("%d keys sign, %d are in the DNS: %s", got, len(net.txt), states(t, d, "example.org"))
@@ -314,7 +314,7 @@ func TestKeysByThemselves(t *testing.T) {
 		list, err := d.DKIMKeys(ctx, "example.org")
 		ok(t, err)
 		last := list[len(list)-1]
-		if last.Created.Before(time.Now().Add(-60 * 24 * time.Hour)) {
+		if last.Created.Before(time.Now().Add(-20 * 24 * time.Hour)) {
 			t.Errorf("the last key is of %v", last.Created)
 		}
 		ok(t, d.RetireDKIM(ctx, "example.org", last.Selector, time.Now()))

@@ -2,33 +2,26 @@
 // users, aliases, credentials and routes, kept in the node's own key-value store.
 //
 // Flow:
-//
 //  1. Administration ([Directory.AddDomain], [Directory.AddUser],
 //     [Directory.SetAlias] …) checks and writes records in one transaction of
 //     the scope "d"; what other rooms keep per account follows in the same
 //     transaction through [AccountHooks].
-//
 //  2. Every such write also moves a generation mark; a watch on that mark
 //     empties the caches, on every node that shares the store.
-//
 //  3. [Directory.Resolve] turns a forward-path into mailboxes and into addresses
 //     elsewhere: exact address, sub-address, recipient of a relay domain,
 //     whole-domain alias, postmaster, catch-all, in this order. Answers, also "no
 //     such user", are cached.
-//
 //  4. [Directory.Authenticate] finds the account of a user name, then tries
 //     app passwords (one SHA-256), verdicts of the last five minutes (one
 //     HMAC) and at last the password's argon2id hash. [Directory.SASL] binds all
 //     mechanisms to a connection. Every login is one attempt: admitted, verified
 //     in its own way, counted.
-//
 //  5. A user who submits is asked for his right to the reverse-path
 //     ([Directory.MaySendAs]) and for the number of recipients
 //     ([Directory.TakeSend]); the counts live in memory and are written behind.
-//
 //  6. What is not delivered here goes the way of [Directory.RouteFor], from a
 //     table of all routes that is read again when one has changed.
-//
 //  7. Every domain has keys that sign its mail. A [Keeper] makes them, looks for
 //     their records in the DNS and changes from old ones to new ones;
 //     [Directory.SignKeys] gives those that sign, from memory.

@@ -2,8 +2,11 @@ package submit
 
 import (
 	"bytes"
+	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -82,6 +85,9 @@ const both = "here.example rsa-sha256 pass, here.example ed25519-sha256 pass"
 // domain of the author if it is ours, what strangers send is not (MA5).
 func TestSigned(t *testing.T) {
 	h := open(t, nil)
+	if err := h.opts.Directory.AddDomain(t.Context(), directory.Domain{Name: "bücher.example"}); err != nil {
+		t.Fatal(err)
+	}
 	fake := h.publish()
 	user := func(l *Letter) { l.User, l.Repair, l.Outward = h.ana(), true, true }
 	program := func(l *Letter) { l.Repair, l.Outward = true, true }
@@ -99,6 +105,7 @@ func TestSigned(t *testing.T) {
 		{"a program without From", "", program, both},
 		{"a host", ours, host, both},
 		{"a host for the relay domain", "From: x@mx.example\r\n", host, "mx.example rsa-sha256 pass, mx.example ed25519-sha256 pass"},
+		{"an author with an international domain", "From: x@Bücher.example\r\n", host, "xn--bcher-kva.example rsa-sha256 pass, xn--bcher-kva.example ed25519-sha256 pass"},
 		{"a host that sends for somebody else", theirs, host, ""},
 		{"a host without From", "X: y\r\n", host, ""},
 		{"a host with two From fields", ours + ours, host, ""},
@@ -135,6 +142,58 @@ func TestSigned(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// failing is a token that lost its keys, or fails when it signs.
+type failing struct{ found crypto.Signer }
+
+func (f failing) Key(context.Context, string) (crypto.Signer, error) { return someRSA() }
+
+func (f failing) Find(_ context.Context, label string) (crypto.Signer, error) {
+	if f.found == nil {
+		return nil, postino.E(postino.Transient, "find key", label, errors.New("the token is away"))
+	}
+	return f.found, nil
+}
+
+func (f failing) Remove(context.Context, string) error { return nil }
+
+// mute cannot sign.
+type mute struct{ crypto.Signer }
+
+func (mute) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("the token is away")
+}
+
+// While a key cannot be used its mail waits at the sender: unsigned it might be
+// refused for good.
+func TestUnsignable(t *testing.T) {
+	h := open(t, nil)
+	with := func(token directory.Token) {
+		d := directory.New(h.opts.DB, directory.Options{DKIM: &directory.DKIM{Token: token}})
+		t.Cleanup(d.Close)
+		h.opts.Directory = d
+	}
+	with(failing{})
+	if err := h.opts.Directory.AddDomain(t.Context(), directory.Domain{Name: "token.example"}); err != nil {
+		t.Fatal(err)
+	}
+	h.publish()
+	key, err := someRSA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, token := range map[string]failing{"away": {}, "mute": {mute{key}}} {
+		with(token)
+		err := h.letter("x@token.example", "From: x@token.example\r\n\r\nbody\r\n", func(l *Letter) { l.Outward = true }, "bob@there.example")
+		if !postino.Is(err, postino.Transient) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := h.letter("x@far.example", text, func(l *Letter) { l.Outward = true }, "bob@there.example"); err != nil {
+			t.Errorf("%s: mail of others: %v", name, err)
+		}
+		h.next()
 	}
 }
 

@@ -135,9 +135,13 @@ func (c *domainListCmd) Run(e *env) error {
 	if err := c.call(e, "domain.list", app.None{}, &out); err != nil {
 		return err
 	}
-	return c.table(e, out, "DOMAIN\tCATCH-ALL\tSEPARATOR\tRELAY", func(w io.Writer) {
+	return c.table(e, out, "DOMAIN\tCATCH-ALL\tSEPARATOR\tRELAY\tSEALS", func(w io.Writer) {
 		for _, d := range out {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", d.Name, dash(d.CatchAll), dash(d.Separator), dash(d.Relay))
+			seals := ""
+			if d.Seal {
+				seals = "yes"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", d.Name, dash(d.CatchAll), dash(d.Separator), dash(d.Relay), dash(seals))
 		}
 	})
 }
