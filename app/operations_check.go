@@ -249,7 +249,7 @@ func (s *Stores) checkDomain(ctx context.Context, name string) (check.Domain, er
 		if postino.Is(err, postino.NotFound) || postino.Is(err, postino.Denied) {
 			return false, nil
 		}
-		return err == nil && (r.Relay != nil || len(r.Targets) > 0 || len(r.Forwards) > 0), err
+		return err == nil && (r.Local || r.Relay != nil), err
 	}
 	for local, to := range map[string]*string{"dmarc-reports": &out.DMARCReports, "tls-reports": &out.TLSReports} {
 		if ok, err := out.Accepts(local); ok && err == nil { // who does not read reports does not ask for them

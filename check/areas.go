@@ -7,7 +7,7 @@ type checks = []func(*run, context.Context) []Finding
 // nodeChecks are the checks of this server, in the order of a report.
 func nodeChecks() []area {
 	return []area{
-		{"Host", checks{(*run).hostName, (*run).reverse, (*run).hostSPF, (*run).clock, (*run).resolver}},
+		{"Host", checks{(*run).hostName, (*run).reverse, (*run).reached, (*run).hostSPF, (*run).clock, (*run).resolver}},
 		{"Certificates", checks{(*run).certificates, (*run).hostCAA}},
 		{"DANE", checks{(*run).daneHost}},
 		{"Relay", checks{(*run).openRelay}},

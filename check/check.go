@@ -222,7 +222,7 @@ func (r *run) all(ctx context.Context, areas []area, report func(Finding)) Repor
 		for _, check := range a.checks {
 			ch := make(chan []Finding, 1)
 			found, names = append(found, ch), append(names, a.name)
-			go func() { ch <- check(r, ctx) }()
+			go func() { ch <- r.guarded(ctx, check) }()
 		}
 	}
 	out := Report{Version: Version, Host: r.node.Host, Domain: r.dom.Name, When: r.now, Findings: []Finding{}}
@@ -236,6 +236,16 @@ func (r *run) all(ctx context.Context, areas []area, report func(Finding)) Repor
 		}
 	}
 	return out
+}
+
+// guarded runs a check; a defect in one does not end the server (G4).
+func (r *run) guarded(ctx context.Context, check func(*run, context.Context) []Finding) (list []Finding) {
+	defer func() {
+		if p := recover(); p != nil {
+			list = append(list, unsure("check.defect", "", "more: this is a defect", fmt.Errorf("panic: %v", p)))
+		}
+	}()
+	return check(r, ctx)
 }
 
 // finding begins a finding; name is "area.check".

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -236,4 +237,34 @@ func TestCertificates(t *testing.T) {
 		{"nonsense", withListener("smtp", true, &listener{greet: "xx"}), Unknown, "understood"},
 	})
 	checkCases(t, "", "tls.offered", []testCase{{"clear", withListener("smtp", false, &listener{greet: "220 hello", answer: smtpd(func(_, _ string) string { return "550 no" })}), Fix, "in clear"}})
+}
+
+// What answers at the addresses of our name is this server, another one or nobody.
+func TestReached(t *testing.T) {
+	ca := newAuthority(t)
+	make := func() *listener {
+		return &listener{greet: "220 hello", answer: smtpd(closed), cert: ca.make(t, &x509.Certificate{DNSNames: []string{host}, NotAfter: now.Add(99 * day)})}
+	}
+	here, other := make(), make()
+	at := func(six func(context.Context, netip.AddrPort) (net.Conn, error), addrs ...netip.Addr) func(*world) {
+		return func(w *world) {
+			withListener("smtp", true, here)(w)
+			w.opts.Node.Addrs = addrs
+			w.opts.Dial = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+				if to.Addr() == addr6 {
+					return six(ctx, to)
+				}
+				return here.dial(ctx, to)
+			}
+		}
+	}
+	nobody := func(context.Context, netip.AddrPort) (net.Conn, error) { return nil, errors.New("refused") }
+	checkCases(t, "", "host.reached 2001:db8::7", []testCase{
+		{"this", at(here.dial, addr4, addr6), OK, "this server"},
+		{"this, behind NAT", at(here.dial), OK, "this server"},
+		{"another", at(other.dial), Fix, "another server"},
+		{"nobody", at(nobody, addr4, addr6), Fix, "no mail server"},
+		{"nobody, behind NAT", at(nobody, addr4), Unknown, "leads here"},
+	})
+	checkCases(t, "", "host.reached 203.0.113.7", []testCase{{"this", at(nobody, addr4), OK, "this server"}})
 }

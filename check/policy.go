@@ -58,7 +58,7 @@ func (r *run) stsAbsent(ctx context.Context, owner string, want []Record) []Find
 	case r.dom.STS != nil:
 		return []Finding{finding(Fix, name, "", "nobody knows of the MTA-STS policy: its record is missing").publish(want...)}
 	case r.ours:
-		return []Finding{finding(Advice, name, "", "mail comes without proof of this server (MTA-STS): postino domain change %s --mta-sts testing", r.dom.Name)}
+		return []Finding{finding(Advice, name, "", "mail comes without proof of this server (MTA-STS): postino domain mta-sts %s testing", r.dom.Name)}
 	}
 	return []Finding{finding(Advice, name, "", "%s has no MTA-STS policy", r.dom.Name)}
 }

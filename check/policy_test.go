@@ -128,7 +128,7 @@ func TestSTS(t *testing.T) {
 	checkCases(t, domain, "sts.record", []testCase{
 		{"good", nil, OK, "announces"},
 		{"none", records(domain, "_mta-sts TXT"), Fix, "nobody knows"},
-		{"none wanted", func(w *world) { w.set(domain, "_mta-sts TXT"); w.dom.STS = nil }, Advice, "--mta-sts testing"},
+		{"none wanted", func(w *world) { w.set(domain, "_mta-sts TXT"); w.dom.STS = nil }, Advice, "postino domain mta-sts example.org testing"},
 		{"not ours", func(w *world) { w.dom.STS = nil }, Advice, "not ours"},
 		{"old", records(domain, `_mta-sts TXT "v=STSv1; id=0;"`), Fix, "has changed"},
 		{"bad", records(domain, `_mta-sts TXT "v=STSv1; ident=0;"`), Fix, "cannot be used"},

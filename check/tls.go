@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/postino-mail/postino/dns"
 )
 
 // listeners are the addresses of a service; a node that does not run has none, and
@@ -106,4 +108,42 @@ func (r *run) judgeCertificate(name string, s Service, cs tls.ConnectionState) F
 		return finding(Advice, name, at, "the certificate of %s ends in %d days and was not renewed", at, left/day)
 	}
 	return finding(OK, name, at, "the certificate of %s is for %s and good for %d days", at, r.node.Host, left/day)
+}
+
+// mailPort is where other servers deliver (RFC 5321 §4.5.4.2).
+const mailPort = 25
+
+// reached tells whether the addresses in the DNS are answered by this server: by
+// one that shows the same certificate. Behind NAT nothing else proves it.
+func (r *run) reached(ctx context.Context) (list []Finding) {
+	if r.opts.Dial == nil || !slices.ContainsFunc(r.listeners("smtp"), func(a netip.AddrPort) bool { return a.Port() == mailPort }) {
+		return nil
+	}
+	own, err := r.chain(ctx)
+	if err != nil {
+		return nil // the certificates tell
+	}
+	a, err := dns.LookupIP(ctx, r, r.node.Host)
+	if err != nil {
+		return nil // hostName has told
+	}
+	for _, ip := range public(a.Addrs) {
+		list = append(list, r.reachedAt(ctx, ip, own[0]))
+	}
+	return list
+}
+
+func (r *run) reachedAt(ctx context.Context, ip netip.Addr, own *x509.Certificate) Finding {
+	const name = "host.reached"
+	at := ip.String()
+	chain, err := r.chainAt(ctx, netip.AddrPortFrom(ip, mailPort))
+	switch {
+	case err != nil && slices.Contains(public(r.node.Addrs), ip):
+		return finding(Fix, name, at, "no mail server answers at %s, port 25", at).detail("%s", why(err))
+	case err != nil: // not every router lets a machine reach itself from inside
+		return unsure(name, at, "whether "+at+", port 25, leads here", err)
+	case !slices.Equal(chain[0].RawSubjectPublicKeyInfo, own.RawSubjectPublicKeyInfo):
+		return finding(Fix, name, at, "another server answers at %s, port 25", at).detail("%s", describe(chain[0]))
+	}
+	return finding(OK, name, at, "this server answers at %s, port 25", at)
 }

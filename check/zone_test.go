@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -196,5 +197,16 @@ func TestQuestionsAreBounded(t *testing.T) {
 	}
 	if r.Count(Unknown) == 0 {
 		t.Error(fmt.Sprint(r.Findings))
+	}
+}
+
+// G4: a defect of a check ends neither the server nor the report.
+func TestDefectIsFound(t *testing.T) {
+	w := newWorld()
+	r := w.checker(t).newRun(t.Context(), now)
+	good := func(*run, context.Context) []Finding { return []Finding{finding(OK, "a.b", "", "well")} }
+	report := r.all(t.Context(), []area{{"A", checks{func(*run, context.Context) []Finding { panic("oh") }, good}}}, nil)
+	if len(report.Findings) != 2 || report.Findings[0].Status != Unknown || !strings.Contains(report.Findings[0].Detail, "oh") || report.Findings[1].Status != OK {
+		t.Errorf("%+v", report.Findings)
 	}
 }
