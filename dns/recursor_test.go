@@ -63,7 +63,7 @@ func TestRecursorOverSockets(t *testing.T) {
 	expect(t, v, "away.good.test", dns.TypeA, "insecure")
 }
 
-// TestRecursorServers: one good server is enough, whatever the others are.
+// TestRecursorServers: one good server is enough, whatever the others are (DN1).
 func TestRecursorServers(t *testing.T) {
 	good := netip.MustParseAddr("203.0.113.200")
 	for _, fault := range []dnstest.FaultKind{
@@ -126,7 +126,7 @@ func TestRecursorGlueless(t *testing.T) {
 }
 
 // TestRecursorBudget: a zone whose servers have servers whose servers … costs a
-// bounded number of questions (NXNSAttack), however wide it is.
+// bounded number of questions (NXNSAttack), however wide it is (DN3).
 func TestRecursorBudget(t *testing.T) {
 	w := dnstest.NewWorld(t).Zone("test", dnstest.Signing{}, "")
 	const wide, deep = 12, 4

@@ -88,7 +88,8 @@ var questions = []struct {
 	{"b.ent.", dns.TypeA, " none"}, {"dead.", dns.TypeTXT, " nx"}, {"", dns.TypeTLSA, " none"},
 }
 
-// TestOutcomes asks every question of every kind of zone.
+// TestOutcomes asks every question of every kind of zone; those with keys of one
+// tag, with very many keys or with very many hashes are refused early (DN3).
 func TestOutcomes(t *testing.T) {
 	kinds := map[string]struct {
 		s    dnstest.Signing
@@ -146,7 +147,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// TestReplyFaults spoils single replies of signed and unsigned zones.
+// TestReplyFaults spoils single replies (DN2, DN3: 32 signatures) of signed and unsigned zones.
 func TestReplyFaults(t *testing.T) {
 	w := build(t, map[string]dnstest.Signing{"good.test.": {Algorithm: 13}, "hash.test.": {Algorithm: 15, NSEC3: true}})
 	for _, origin := range []string{"good.test", "hash.test", "plain.test", "open.tld.test"} {
