@@ -29,7 +29,7 @@ const MaxAuthors = 10
 
 // ReadAuthor reads the From field of a raw header. It asks nobody.
 func ReadAuthor(rawHeader []byte, lim Limits) Author {
-	var a Author
+	var a authorReader
 	var from []message.Field
 	fields, fault := 0, ""
 	max := lim.withDefaults().Fields
@@ -65,20 +65,52 @@ func ReadAuthor(rawHeader []byte, lim Limits) Author {
 	if a.Reason == "" {
 		a.Domain, a.Address = a.Domains[0], list[0].String()
 	}
-	return a
+	return a.Author
 }
 
-// mention adds a domain that some program may show as the author's.
-func (a *Author) mention(host string) {
-	d, err := postino.CanonicalDomain(strings.Trim(host, "."))
-	if err != nil || strings.HasPrefix(d, "[") || slices.Contains(a.Domains, d) {
-		return
+// authorReader collects the domains that From fields mention.
+type authorReader struct {
+	Author
+	cuts int // labels that were cut off malformed names
+}
+
+const maxCuts = 300
+
+// mention adds a domain that some program may show as the author's. Of one that is
+// malformed it takes the end that is a domain: whose policy is wanted for names
+// below it.
+func (a *authorReader) mention(host string) {
+	host = strings.TrimRight(host[max(0, len(host)-postino.MaxDomain):], ".")
+	d, ok := authorDomain(host)
+	for ; !ok && host != ""; a.cuts++ {
+		if a.cuts == maxCuts {
+			a.More = true
+			return
+		}
+		_, host, _ = strings.Cut(host, ".")
+		d, ok = authorDomain(host)
 	}
-	if len(a.Domains) == MaxAuthors {
+	switch {
+	case !ok || slices.Contains(a.Domains, d):
+	case len(a.Domains) == MaxAuthors:
 		a.More = true
-		return
+	default:
+		a.Domains = append(a.Domains, d)
 	}
-	a.Domains = append(a.Domains, d)
+}
+
+// authorDomain returns a domain name in A-labels. Underscores, which no host name has
+// (RFC 5321 §4.1.2), are in use by authors.
+func authorDomain(host string) (d string, ok bool) {
+	d, err := postino.CanonicalDomain(host)
+	if err == nil || !strings.Contains(host, "_") || len(host) > postino.MaxDomain {
+		return d, err == nil && !strings.HasPrefix(d, "[")
+	}
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= 0x80 }) {
+		return "", false
+	}
+	_, err = postino.CanonicalDomain(strings.ReplaceAll(host, "_", "0"))
+	return strings.ToLower(host), err == nil
 }
 
 // fromFault tells why the From fields name no author; "" when they name one.
@@ -96,11 +128,11 @@ func fromFault(from []message.Field, list []message.Address, m *mentions) string
 		return "From has several addresses"
 	}
 	e := list[0]
-	d, err := postino.CanonicalDomain(e.Host)
+	d, ok := authorDomain(e.Host)
 	switch {
 	case e.Mailbox == "" || e.Host == "":
 		return "From has no address"
-	case err != nil || strings.HasPrefix(d, "["):
+	case !ok:
 		return "the address in From has no valid domain name"
 	case e.Route != "" || m.unbalanced || !m.all(e.Host, d):
 		return "programs may read different addresses in From"
@@ -123,7 +155,7 @@ func (m *mentions) all(host, d string) bool {
 		if t == host {
 			continue
 		}
-		if c, err := postino.CanonicalDomain(t); err != nil || c != d {
+		if c, ok := authorDomain(t); !ok || c != d {
 			return false
 		}
 	}

@@ -64,6 +64,11 @@ var (
 		{"<x@evil.example\x00.bank.example>", false, false},
 		{"<ceo@bank.example\r@evil.example>", false, true},
 		{"<x@evil.exam\xadple>", false, false},
+		{"<ceo@-www.bank.example>", false, true},
+		{"<ceo@x..bank.example>", false, true},
+		{"<ceo@_x.b\xc3\xa4.bank.example>", false, true},
+		{"<ceo@evil.example\x00.bank.example>", false, true},
+		{"<ceo@evil example.bank.example>", false, false},
 	}
 	beforeFrom = []piece{
 		{"", true, false},
@@ -156,7 +161,7 @@ func TestForgedAuthor(t *testing.T) {
 		"evil.example", txt("@", "v=spf1 +all")+txt("*", "v=spf1 +all")+txt("_dmarc", "v=DMARC1; p=none; psd=n"),
 		"example", txt("notbank", "v=spf1 +all"), "xn--bnk-6cd.example", txt("@", "v=spf1 +all"))
 	n := 0
-	for _, from := range []string{"bank.example", "BANK.EXAMPLE", "www.bank.example", "gone.bank.example", "ｂａｎｋ.example", "bank。example", "b\u00adank.example"} {
+	for _, from := range []string{"bank.example", "BANK.EXAMPLE", "www.bank.example", "gone.bank.example", "_dmarc.bank.example", "www_1.bank.example", "ｂａｎｋ.example", "bank。example", "b\u00adank.example"} {
 		for _, other := range []string{"evil.example", "bank.example.evil.example", "notbank.example", "example", "xn--bnk-6cd.example", "_dmarc.evil.example",
 			"bank.evil.example", "www.evil.example", "ank.example"} {
 			for _, header := range []string{"From: ceo@%s\r\n", "From: \"Bank\" <ceo@%s>\r\n", "from:<ceo@%s>\r\nSender: x@evil.example\r\n",
@@ -193,6 +198,8 @@ func TestReadAuthor(t *testing.T) {
 		{"From: joe@example.org <joe@example.org>\r\n", "example.org", "joe@example.org", ""},
 		{"From: =?utf-8?q?J=C3=B6?= <j\xc3\xb6@b\xc3\xbccher.example>\r\n", "xn--bcher-kva.example", "j\xc3\xb6@b\xc3\xbccher.example", ""},
 		{"From: <\"joe x\"@example.org>\r\n", "example.org", "\"joe x\"@example.org", ""},
+		{"From: joe@Web_Shop.example.org\r\n", "web_shop.example.org", "joe@Web_Shop.example.org", ""},
+		{"From: joe@w\xc3\xa9b_shop.example.org\r\n", "", "", "no valid domain"},
 		{"To: x@example.net\r\n", "", "", "no From field"},
 		{"From: a@example.org\r\nFrom: a@example.org\r\n", "", "", "several From fields"},
 		{"From: a@example.org, b@example.org\r\n", "", "", "several addresses"},
@@ -204,6 +211,10 @@ func TestReadAuthor(t *testing.T) {
 		{"From: joe@-x.example\r\n", "", "", "no valid domain"},
 		{"From: joe@example.org.\r\n", "", "", "no valid domain"},
 		{"From: joe@example(.com).org\r\n", "", "", "different addresses"},
+		{"From: joe@example.org (boss@bank.example\r\n", "", "", "different addresses"},
+		{"From: joe@example.org \"boss\r\n", "", "", "different addresses"},
+		{"From: joe@example.org ) (\r\n", "", "", "different addresses"},
+		{"From: <@example.org:joe@example.org>\r\n", "", "", "different addresses"},
 		{"From: joe@example.org\r\nX: a\x00b\r\n", "", "", "NUL"},
 		{"From: joe@example.org\r\nX: a\rb\r\n", "", "", "CR"},
 		{"From: joe@example.org\r\nnothing\r\n", "", "", "no field"},
@@ -218,6 +229,27 @@ func TestReadAuthor(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if a := ReadAuthor([]byte("From: a@b.example\r\nX: y\r\nX: y\r\n"), Limits{Fields: 2}); a.Domain != "" || a.Reason != "the header has too many fields" {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestMention: the domain of whoever is named, however malformed, within bounds.
+func TestMention(t *testing.T) {
+	for host, want := range map[string]string{
+		"": "", ".": "", "a": "a", "a.b.": "a.b", "a..b": "b", "-a.b": "b", "x_.b..": "x_.b", "a.-b": "", "[192.0.2.1]": "", "\x00.b.c": "b.c",
+		strings.Repeat("a.", 200) + "b": strings.Repeat("a.", 127) + "b", strings.Repeat("a", 70) + ".b": "b", "_x.b\xc3\xa4.c": "xn--b-0fa.c",
+		"1x.\u05e9\u05dc\u05d5\u05dd.bank.example": "xn--9dbne9b.bank.example", strings.Repeat("-.", 120) + "b": "b",
+	} {
+		var a authorReader
+		if a.mention(host); strings.Join(a.Domains, " ") != want || a.More {
+			t.Errorf("%q: %q", host, a.Domains)
+		}
+	}
+	var a authorReader
+	for range 3 {
+		a.mention(strings.Repeat("-.", 126) + "b")
+	}
+	if !a.More || a.cuts != maxCuts {
 		t.Errorf("%+v", a)
 	}
 }

@@ -174,6 +174,7 @@ func TestDMARCPolicy(t *testing.T) {
 		{"wrong p", txt("_dmarc", "v=DMARC1; p=bounce"), "example.org", PermError, PolicyNone, "p", PolicyNone},
 		{"wrong sp", txt("_dmarc", "v=DMARC1; p=reject; sp=bounce"), "example.org", PermError, PolicyNone, "p", PolicyNone},
 		{"wrong sp, with rua", txt("_dmarc", "v=DMARC1; p=reject; sp=bounce; rua=mailto:a@example.org"), "example.org", Fail, PolicyNone, "p", PolicyNone},
+		{"wrong sp takes np along", txt("_dmarc", "v=DMARC1; p=reject; sp=bounce; np=reject; rua=mailto:a@example.org"), "gone.example.org", Fail, PolicyNone, "p", PolicyNone},
 		{"wrong others", txt("_dmarc", "v=DMARC1; p=reject; adkim=x; t=maybe; rua=nowhere; fo=9; what=ever;;"), "example.org", Fail, PolicyReject, "p", PolicyReject},
 		{"servers fail", "", "dead2.example.org", TempError, "", "", PolicyNone},
 	} {
@@ -218,6 +219,20 @@ func TestDMARCLater(t *testing.T) {
 		if d.Result != c.want || (d.Disposition == PolicyReject) != (c.want == Fail) {
 			t.Errorf("%s: %+v", c.name, d)
 		}
+	}
+}
+
+// TestDMARCQuestions: domains that cannot be aligned cost nothing (MA7).
+func TestDMARCQuestions(t *testing.T) {
+	f := world(t, "example.org", txt("_dmarc", "v=DMARC1; p=reject"))
+	foreign := []string{"notexample.org", "org"}
+	for i := range 10 {
+		foreign = append(foreign, fmt.Sprintf("a.b.c.d.e.f.s%d.evil.example", i))
+	}
+	q := NewInquiry(f, Limits{})
+	d := CheckDMARC(t.Context(), q, []byte("From: joe@example.org\r\n"), sentBy("x.y.z.example", Pass), signedBy(foreign...), DMARCOptions{})
+	if n, _ := q.Spent(); n != 2 || d.Result != Fail { // _dmarc.example.org and _dmarc.org
+		t.Errorf("%d questions, %+v", n, d)
 	}
 }
 

@@ -23,7 +23,7 @@ func LookupDMARC(ctx context.Context, r dns.Resolver, domain string) (text strin
 		return "", 0, err
 	}
 	for _, t := range a.TXT {
-		if isDMARC(t) && len(t) <= maxRecord {
+		if isDMARC(t) {
 			if n++; n == 1 {
 				text = t
 			}
