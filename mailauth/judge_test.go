@@ -56,7 +56,7 @@ func TestDMARCProperty(t *testing.T) {
 		q := NewInquiry(f, Limits{})
 		d := CheckDMARC(context.Background(), q, []byte("From: a@"+from+"\r\n"), spf, v, DMARCOptions{OlderLookup: older})
 		one := strings.Contains(published["co.uk"], "psd=n") // it says of itself that it is no registry
-		related := func(domain string) bool { // by the tree of names alone: one is in the other, or both below a registered domain
+		related := func(domain string) bool {                // by the tree of names alone: one is in the other, or both below a registered domain
 			for _, registered := range []string{"bank.example", "giant.bank.example", "evil.example", "x.co.uk", "z.co.uk", "example", "co.uk"} {
 				if inside(from, registered) && inside(domain, registered) && (registered != "co.uk" || one || from == domain || from == "co.uk" || domain == "co.uk") {
 					return true
