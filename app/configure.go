@@ -37,9 +37,16 @@ func LoadConfig(path string) (*Config, error) {
 }
 
 // ExampleConfig writes a commented configuration for a host that keeps its data
-// in a directory, with a certificate of its own making.
-func ExampleConfig(hostname, dataDir string) []byte {
-	return config.Example(map[string]string{"server.hostname": hostname, "server.data_dir": dataDir, "tls.self_signed": "true"})
+// in a directory: with certificates by ACME when email, which the authority may
+// write to, is not empty, else with one of its own making.
+func ExampleConfig(hostname, dataDir, email string) []byte {
+	values := map[string]string{"server.hostname": hostname, "server.data_dir": dataDir}
+	if email != "" {
+		values["acme.agree_terms"], values["acme.email"] = "true", email
+	} else {
+		values["tls.self_signed"] = "true"
+	}
+	return config.Example(values)
 }
 
 // DataDir is where the node keeps everything.

@@ -18,6 +18,7 @@ type setupCmd struct {
 	Config   string `short:"c" default:"postino.toml" help:"Configuration file to write." placeholder:"FILE"`
 	Hostname string `help:"Name of this host as others see it; default the system's name." placeholder:"NAME"`
 	DataDir  string `help:"Directory for all data." default:"/var/lib/postino" placeholder:"DIR"`
+	ACME     bool   `name:"acme" help:"Get certificates from Let's Encrypt, and agree to its terms (https://letsencrypt.org/repository/); ports 80 and 443 must lead here."`
 }
 
 // Run writes the file and makes the first domain and user. What is there
@@ -47,7 +48,7 @@ func (c *setupCmd) Run(e *env) error {
 		return postino.E(postino.Denied, "write", c.Config, err)
 	}
 	var zone app.CheckZone
-	_, err = f.Write(app.ExampleConfig(host, dir))
+	_, err = f.Write(app.ExampleConfig(host, dir, c.acme(admin)))
 	if err = errors.Join(err, f.Close()); err == nil {
 		zone, err = c.first(e, admin, secret)
 	}
@@ -58,6 +59,14 @@ func (c *setupCmd) Run(e *env) error {
 		return err
 	}
 	return said(e, "\nPublish these DNS records:\n\n%s\nThen: postino serve --config %s\nand:  postino check --watch --config %[2]s", withAddresses(zone, host), c.Config)
+}
+
+// acme is where the authority writes to, "" when none is asked.
+func (c *setupCmd) acme(admin postino.Address) string {
+	if !c.ACME {
+		return ""
+	}
+	return admin.String()
 }
 
 func (c *setupCmd) hostname() (string, error) {
