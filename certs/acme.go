@@ -359,7 +359,11 @@ func (a *ACME) keep(ctx context.Context, name string, i *issued, key string) err
 func (a *ACME) promote(ctx context.Context, name string, r *record) error {
 	why := a.opts.Source.roll.hold(ctx, a.opts.Source.inUse.Load(), r.Held.entry)
 	if why != "" {
-		return postino.E(postino.Conflict, "change certificate", name, errors.New(why))
+		if why == r.Problem { // told already
+			return nil
+		}
+		_, err := a.change(ctx, name, func(r *record) error { r.Problem = why; return nil })
+		return errors.Join(err, postino.E(postino.Conflict, "change certificate", name, errors.New(why)))
 	}
 	_, err := a.change(ctx, name, func(r *record) error {
 		if r.Held != nil {
@@ -377,9 +381,12 @@ const (
 )
 
 // failed notes a failure and when to try again. Authorities count failures: five
-// an hour are too many for some.
+// an hour are too many for some. Without an address none was asked.
 func (a *ACME) failed(ctx context.Context, name string, cause error) error {
 	_, err := a.change(ctx, name, func(r *record) error {
+		if errors.Is(cause, errNoAddress) {
+			r.Failures = 0
+		}
 		pause := min(firstPause<<min(r.Failures, 10), lastPause)
 		r.Failures, r.Retry, r.Problem = r.Failures+1, time.Now().Add(pause), postino.Printable(cause.Error())
 		return nil

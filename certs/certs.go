@@ -40,7 +40,9 @@ type Source struct {
 
 	inUse atomic.Pointer[set]
 
-	mu    sync.Mutex // guards what follows and every change of inUse
+	reloading sync.Mutex // one at a time, and they may wait for DNS
+
+	mu    sync.Mutex // guards what follows and every change of inUse; held shortly
 	files []*entry
 	acme  []*entry
 	self  *entry
@@ -118,22 +120,42 @@ func (s *Source) read() ([]*entry, error) {
 func (s *Source) Reload() error { return s.reload(context.Background()) }
 
 func (s *Source) reload(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	files, err := s.read()
 	if err != nil {
 		return err
 	}
-	s.held = ""
+	why, file := "", ""
 	for _, e := range files {
-		if why := s.roll.hold(ctx, s.inUse.Load(), e); why != "" {
-			s.held = why
-			return postino.E(postino.Conflict, "change certificate", e.file, errors.New(why))
+		if why = s.roll.hold(ctx, s.inUse.Load(), e); why != "" {
+			file = e.file
+			break
 		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held = why; why != "" {
+		return postino.E(postino.Conflict, "change certificate", file, errors.New(why))
 	}
 	s.files = files
 	s.use()
 	return nil
+}
+
+// standIn makes the certificate anew that stands in for others, before it ends.
+func (s *Source) standIn(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.self.chain[0].NotAfter.Sub(now) > 30*24*time.Hour {
+		return nil
+	}
+	self, err := selfSigned(now, s.opts.Names)
+	if err == nil {
+		s.self = self
+		s.use()
+	}
+	return err
 }
 
 // setACME changes the certificates that an authority has issued.

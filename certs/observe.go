@@ -78,10 +78,6 @@ func newObserver(o Options) observer {
 	}
 }
 
-func (o *observer) held(err error) {
-	o.log.Warn("certificate not changed", "err", err)
-}
-
 func (o *observer) changed() { o.log.Info("certificates changed") }
 
 // ends is told once a day of a certificate that is about to end.
@@ -101,8 +97,8 @@ const (
 )
 
 // Alarm tells whether somebody should look after a certificate: slog.LevelWarn
-// with 20 days left, slog.LevelError with 7; sooner for one that lives less than
-// 80 days. What we sign ourselves is made anew at each start.
+// with 20 days left, slog.LevelError with 7; later for one that lives less than
+// 80 days.
 func (i Info) Alarm(now time.Time) (level slog.Level, ok bool) {
 	life, left := i.NotAfter.Sub(i.NotBefore), i.NotAfter.Sub(now)
 	switch {
@@ -128,6 +124,9 @@ func (s *Source) Run(ctx context.Context) error {
 			if err := s.reload(ctx); err == nil {
 				s.obs.changed()
 			}
+		}
+		if err := s.standIn(time.Now()); err != nil {
+			s.obs.log.Error("certificate of our own not renewed", "err", err)
 		}
 		daily := time.Since(told) >= 24*time.Hour
 		for _, i := range s.Certificates() {

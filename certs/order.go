@@ -84,6 +84,8 @@ func (a *ACME) obtain(ctx context.Context, name string, r *record, key string) (
 	return nil, postino.E(postino.Transient, "get certificate", name, errors.Join(errs...))
 }
 
+var errNoAddress = errors.New("it has no address in DNS yet")
+
 // exists spares the authority the names that have no address yet; it could only
 // fail, and it counts failures.
 func (a *ACME) exists(ctx context.Context, name string) error {
@@ -91,7 +93,7 @@ func (a *ACME) exists(ctx context.Context, name string) error {
 		return nil
 	}
 	if _, err := dns.LookupIP(ctx, a.opts.DNS, name); postino.Is(err, postino.NotFound) {
-		return postino.E(postino.Transient, "get certificate", name, errors.New("it has no address in DNS yet"))
+		return postino.E(postino.Transient, "get certificate", name, errNoAddress)
 	}
 	return nil
 }

@@ -201,6 +201,25 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// What we sign ourselves does not end while we run.
+func TestStandIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(Options{Names: []string{mailName}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := s.For(mailName)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); _ = s.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		pass(340 * day)
+		if next := s.For(mailName); !next.NotAfter.After(first.NotAfter) || next.Origin != FromItself {
+			t.Errorf("after 340 days it ends at %v", next.NotAfter)
+		}
+	})
+}
+
 // Alarms fit the life of a certificate: one of 45 days that is renewed 15 days
 // before its end is no reason for any.
 func TestAlarm(t *testing.T) {
