@@ -175,6 +175,7 @@ func within(networks []string) func(netip.Addr) bool {
 // certificate.
 func (c *Config) Options(log *slog.Logger, version string) (Options, error) {
 	stores := c.stores(log, metric.New())
+	stores.Reports.Version = version
 	var err error
 	if stores.Signing, err = c.signing(); err != nil {
 		return Options{}, err

@@ -12,6 +12,9 @@
 //     resolved again by its address: it is rerouted, sent on to other servers,
 //     or it fails.
 //
+// [Reader] is the transport of mail to the addresses for reports: it keeps the
+// reports of other servers, and passes what is none to the postmaster.
+//
 // Invariants: the octets of the body are never changed. A message that is
 // delivered to an address names it in Delivered-To, so that receive can refuse
 // it when it comes back (SS24).
