@@ -362,7 +362,7 @@ func TestReadReportsFromMail(t *testing.T) {
 
 func base(b []byte) string {
 	var lines []string
-	for chunk := range slices.Chunk([]byte(fmt.Sprintf("%s", encode64(b))), 76) {
+	for chunk := range slices.Chunk([]byte(encode64(b)), 76) {
 		lines = append(lines, string(chunk))
 	}
 	return strings.Join(lines, "\n") + "\n"

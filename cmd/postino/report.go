@@ -80,7 +80,7 @@ func printDMARC(w io.Writer, v *app.DMARCView) {
 		if s.Name != "" {
 			name += " (" + postino.Printable(s.Name) + ")"
 		}
-		fmt.Fprintf(w, "\n  %s sent %s %s, %s\n", name, thousands(s.Messages), plural(s.Messages, "message"), postino.Printable(passes(s.Messages, s.Passed, s.DKIM, s.SPF)))
+		fmt.Fprintf(w, "\n  %s sent %s %s%s\n", name, thousands(s.Messages), plural(s.Messages, "message"), passes(s.Messages, s.Passed, s.DKIM, s.SPF))
 		paragraph(w, "    ", s.Advice)
 	}
 	if v.More > 0 {
@@ -94,16 +94,16 @@ func printDMARC(w io.Writer, v *app.DMARCView) {
 
 // passes says in words how many of n messages passed.
 func passes(n, passed, dkim, spf int64) string {
-	all := "that pass"
+	all := " that pass"
 	switch {
 	case passed == 0 && n == 1:
-		return "that passes neither SPF nor DKIM"
+		return " that passes neither SPF nor DKIM"
 	case passed == 0:
-		return "that pass neither SPF nor DKIM"
+		return " that pass neither SPF nor DKIM"
 	case passed < n:
-		return fmt.Sprintf("%s of them fail", thousands(n-passed))
+		return fmt.Sprintf(", %s of them fail", thousands(n-passed))
 	case n == 1:
-		all = "that passes"
+		all = " that passes"
 	}
 	switch {
 	case dkim == n && spf == n:
