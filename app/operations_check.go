@@ -39,6 +39,8 @@ const (
 // all of its domains.
 type CheckQuery struct {
 	Domains []string `json:",omitempty"`
+	// Skip are areas to leave out.
+	Skip []string `json:",omitempty"`
 }
 
 // CheckStep is a finding on its way, as progress; Domain is empty for this server.
@@ -58,7 +60,7 @@ func (z *CheckZone) Text() []byte { return check.AppendZone(nil, z.Domain, z.Rec
 
 // check makes reports and tells each finding as progress.
 func (s *Stores) check(ctx context.Context, q CheckQuery) ([]check.Report, error) {
-	c, err := s.checker(ctx)
+	c, err := s.checker(ctx, q.Skip...)
 	if err != nil {
 		return nil, err
 	}
@@ -129,9 +131,9 @@ func (s *Stores) newZone(ctx context.Context, n Named) (CheckZone, error) {
 }
 
 // checker makes a Checker with what is known now.
-func (s *Stores) checker(ctx context.Context) (*check.Checker, error) {
+func (s *Stores) checker(ctx context.Context, skip ...string) (*check.Checker, error) {
 	names, err := s.freshNames(ctx)
-	o := check.Options{DNS: names, Node: s.self(), Domain: s.checkDomain, Roots: s.opts.Outward.Roots, Fetch: s.policyFetcher(names)}
+	o := check.Options{DNS: names, Lists: s.Resolver, Skip: skip, Node: s.self(), Domain: s.checkDomain, Roots: s.opts.Outward.Roots, Fetch: s.policyFetcher(names)}
 	if s.running != nil {
 		o.Dial = s.dialSelf
 	}

@@ -24,8 +24,10 @@ func (r *run) blocklists(ctx context.Context) (list []Finding) {
 	if len(addrs) == 0 {
 		return nil
 	}
+	lists := *r
+	lists.inquiry = newInquiry(ctx, r.opts.Lists, r.opts.Limits)
 	for _, zone := range r.opts.Blocklists {
-		list = append(list, r.blocklist(ctx, zone, addrs)...)
+		list = append(list, lists.blocklist(ctx, zone, addrs)...)
 	}
 	return list
 }

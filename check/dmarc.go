@@ -64,7 +64,13 @@ func (r *run) dmarcAbove(ctx context.Context, want []Record) []Finding {
 func (r *run) dmarcPolicy(d *mailauth.DMARCRecord) Finding {
 	const name = "dmarc.policy"
 	tighter := func(from, to mailauth.DMARCPolicy) []Record {
-		value := strings.Replace(d.Text, "p="+string(from), "p="+string(to), 1)
+		tags := strings.Split(d.Text, ";")
+		for i, tag := range tags {
+			if name, value, _ := strings.Cut(tag, "="); strings.EqualFold(strings.TrimSpace(name), "p") && strings.TrimSpace(value) == string(from) {
+				tags[i] = name + "=" + string(to)
+			}
+		}
+		value := strings.Join(tags, ";")
 		if !r.ours || value == d.Text {
 			return nil
 		}

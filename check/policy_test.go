@@ -112,9 +112,9 @@ func TestDMARC(t *testing.T) {
 	})
 	t.Run("tighten", func(t *testing.T) {
 		w := newWorld()
-		dmarc("v=DMARC1; p=none; rua=mailto:dmarc@example.org")(w)
+		dmarc("v=DMARC1; sp=none; p=none; rua=mailto:dmarc@example.org")(w)
 		f := one(t, w.domain(t, domain), "dmarc.policy")
-		if len(f.Records) != 1 || f.Records[0].Value != "v=DMARC1; p=quarantine; rua=mailto:dmarc@example.org" || f.Records[0].Replaces == "" {
+		if len(f.Records) != 1 || f.Records[0].Value != "v=DMARC1; sp=none; p=quarantine; rua=mailto:dmarc@example.org" || f.Records[0].Replaces == "" {
 			t.Errorf("%+v", f.Records)
 		}
 	})

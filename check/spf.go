@@ -2,7 +2,7 @@ package check
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/netip"
 	"strings"
 
@@ -121,7 +121,7 @@ func (r *run) spfPermits(ctx context.Context) []Finding {
 		switch id.Result {
 		case mailauth.Pass:
 		case mailauth.TempError:
-			return []Finding{unsure(name, "", "whether the SPF record permits "+a.String(), postino.E(postino.Transient, "", "", fmt.Errorf("%s", id.Reason)))}
+			return []Finding{unsure(name, "", "whether the SPF record permits "+a.String(), errors.New(id.Reason))}
 		default:
 			refused, reason = append(refused, a), id.Reason
 		}
@@ -149,7 +149,7 @@ func (r *run) permitted(ctx context.Context, addrs []netip.Addr) (bool, error) {
 		switch id := r.sends(ctx, a); id.Result {
 		case mailauth.Pass:
 		case mailauth.TempError:
-			return false, postino.E(postino.Transient, "judge SPF", r.dom.Name, fmt.Errorf("%s", id.Reason))
+			return false, postino.E(postino.Transient, "judge SPF", r.dom.Name, errors.New(id.Reason))
 		default:
 			return false, nil
 		}
@@ -173,7 +173,7 @@ func (r *run) hostSPF(ctx context.Context) []Finding {
 		case mailauth.None:
 			return []Finding{finding(Advice, name, "", "%s has no SPF record, which receivers look for when a message has no sender", r.node.Host).publish(want)}
 		case mailauth.TempError:
-			return []Finding{unsure(name, "", "whether "+r.node.Host+" permits its own reports (SPF)", fmt.Errorf("%s", id.Reason))}
+			return []Finding{unsure(name, "", "whether "+r.node.Host+" permits its own reports (SPF)", errors.New(id.Reason))}
 		default:
 			want.Replaces = id.Record
 			return []Finding{finding(Fix, name, "", "the SPF record of %s does not permit %s, its own address", r.node.Host, a).detail("%s", id.Reason).publish(want)}

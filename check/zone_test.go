@@ -210,3 +210,23 @@ func TestDefectIsFound(t *testing.T) {
 		t.Errorf("%+v", report.Findings)
 	}
 }
+
+// What is skipped is not asked for; lists may have a resolver that keeps answers.
+func TestSkipAndLists(t *testing.T) {
+	w := newWorld()
+	w.opts.Skip = []string{"Blocklists"}
+	for _, f := range w.node(t).Findings {
+		if f.Area == "Blocklists" {
+			t.Errorf("%+v", f)
+		}
+	}
+	w.opts.Skip = nil
+	lists := dns.NewFake()
+	if err := lists.AddZone("list.example", "2.0.0.127 A 127.0.0.2\n7.113.0.203 A 127.0.0.9\n", dns.Insecure); err != nil {
+		t.Fatal(err)
+	}
+	w.opts.Lists = lists
+	if f := one(t, w.node(t), "blocklist.listed"); f.Status != Fix || f.Subject != "list.example 203.0.113.7" {
+		t.Errorf("%+v", f)
+	}
+}

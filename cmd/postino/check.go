@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,6 +24,8 @@ type checkCmd struct {
 	JSON     bool          `help:"Print JSON."`
 	Watch    bool          `help:"Check again and again until nothing is to be fixed."`
 	Interval time.Duration `help:"Time between two checks of --watch." default:"10s"`
+
+	skip []string // areas that a watch need not look at again
 }
 
 // Help is shown below the flags.
@@ -74,7 +77,7 @@ func (c *checkCmd) reports(e *env, step func(app.CheckStep)) (reports []app.Chec
 			step(s)
 		}
 	})
-	err = c.call(&env{ctx: ctx, in: e.in, out: e.out, err: e.err}, "check", app.CheckQuery{Domains: c.Domains}, &reports)
+	err = c.call(&env{ctx: ctx, in: e.in, out: e.out, err: e.err}, "check", app.CheckQuery{Domains: c.Domains, Skip: c.skip}, &reports)
 	return reports, err
 }
 
@@ -227,6 +230,9 @@ func (c *checkCmd) watch(e *env) error {
 	p := checkPrinter{color: colored(e.out)}
 	for {
 		reports, err := c.reports(&env{ctx: ctx, in: e.in, out: e.out, err: e.err}, func(app.CheckStep) {})
+		if err == nil {
+			c.skip = c.settle(s.last, reports)
+		}
 		switch {
 		case ctx.Err() != nil && s.shown != nil:
 			return outcome(s.last)
@@ -249,6 +255,35 @@ func (c *checkCmd) watch(e *env) error {
 		case <-again.C:
 		}
 	}
+}
+
+// settle puts what was not looked at again in its place, and says what need not be
+// next time: visits to the relay and questions to blocklists that found all well.
+func (c *checkCmd) settle(last, reports []app.CheckReport) (skip []string) {
+	if len(reports) == 0 || reports[0].Domain != "" {
+		return nil
+	}
+	for _, area := range []string{"Relay", "Blocklists"} {
+		from := &reports[0]
+		if slices.Contains(c.skip, area) {
+			from = &last[0]
+		}
+		well := true
+		var found []app.CheckFinding
+		for _, f := range from.Findings {
+			if f.Area == area {
+				found = append(found, f)
+				well = well && f.Status == app.CheckOK
+			}
+		}
+		// These areas are the last ones: in turn to the end is in order.
+		rest := slices.DeleteFunc(slices.Clone(reports[0].Findings), func(f app.CheckFinding) bool { return f.Area == area })
+		reports[0].Findings = append(rest, found...)
+		if well && len(found) > 0 {
+			skip = append(skip, area)
+		}
+	}
+	return skip
 }
 
 // lines are reports as step and summary write them.

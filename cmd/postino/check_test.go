@@ -161,3 +161,29 @@ func TestCheckWatch(t *testing.T) {
 		t.Errorf("%d reports: %s", n, out)
 	}
 }
+
+// A watch does not try the relay again that was closed; what it found stays in its
+// place.
+func TestWatchSettles(t *testing.T) {
+	f := func(area string, s app.CheckStatus) app.CheckFinding { return app.CheckFinding{Area: area, Status: s} }
+	areas := func(r app.CheckReport) (s string) {
+		for _, f := range r.Findings {
+			s += f.Area + " " + string(f.Status) + ","
+		}
+		return s
+	}
+	c := new(checkCmd)
+	first := []app.CheckReport{{Findings: []app.CheckFinding{f("Host", app.CheckFix), f("Relay", app.CheckOK), f("Blocklists", app.CheckUnknown)}}}
+	c.skip = c.settle(nil, first)
+	if got := strings.Join(c.skip, ","); got != "Relay" {
+		t.Errorf("skips %s", got)
+	}
+	second := []app.CheckReport{{Findings: []app.CheckFinding{f("Host", app.CheckOK), f("Blocklists", app.CheckOK)}}}
+	c.skip = c.settle(first, second)
+	if got := areas(second[0]); got != "Host ok,Relay ok,Blocklists ok," || len(c.skip) != 2 {
+		t.Errorf("%s, skips %v", got, c.skip)
+	}
+	if skip := c.settle(nil, []app.CheckReport{{Domain: "example.org"}}); skip != nil {
+		t.Errorf("skips %v of a domain", skip)
+	}
+}
