@@ -35,7 +35,8 @@
 //
 // Flow of a message that leaves: [NewSigner] and [Signer.Sign] make
 // DKIM-Signature fields; of one that passes through, [NewSealer] and
-// [Sealer.Seal] make the next ARC set, after all other changes.
+// [Sealer.Seal] make the next ARC set, after all other changes. [KeyRecord] is what
+// is published of a key, and [CheckKeyRecord] looks whether it is.
 //
 // Flow of [SRS]: a message that is forwarded to another host gets a sender in our
 // own domain ([SRS.Forward]), because the domain of the original one does not list

@@ -198,7 +198,11 @@ func (l *Letter) message(ctx context.Context) (*queue.Message, error) {
 // forwardEvent tells that a message goes on, so that its story is found by the
 // addresses that it went to.
 func (p *Post) forwardEvent(it *queue.Item, now time.Time) *story.Event {
-	e := p.opts.Stories.Event(it.Message, story.Queued, now).Text(story.Reason, "forwarded")
+	how := "forwarded"
+	if bytes.HasPrefix(it.Prefix, []byte("ARC-Seal:")) {
+		how = "forwarded with an ARC set"
+	}
+	e := p.opts.Stories.Event(it.Message, story.Queued, now).Text(story.Reason, how)
 	for i := range it.Rcpts {
 		e.Address(story.Recipient, it.Rcpts[i].Address)
 	}
