@@ -118,6 +118,9 @@ func (b *Backend) isOurs(ctx context.Context, id string) bool {
 	if strings.EqualFold(id, b.opts.Hostname) {
 		return true
 	}
+	if b.opts.Profile == LMTP {
+		return false // RFC 8601 §5: it comes from a server of ours, which may speak for our domains
+	}
 	for ; strings.Contains(id, "."); _, id, _ = strings.Cut(id, ".") {
 		if _, err := b.opts.Directory.Domain(ctx, id); !postino.Is(err, postino.NotFound) && !postino.Is(err, postino.Invalid) {
 			return true

@@ -185,7 +185,7 @@ func (t *transaction) try(ctx context.Context) (ruling, error) {
 		return ruling{}, nil
 	}
 	o := &t.s.b.opts
-	t.trial.verdict(ctx, o)
+	t.trial.verdict(ctx)
 	r, err := t.trial.rule(ctx, o)
 	if err != nil {
 		return r, err

@@ -17,6 +17,7 @@ import (
 type trial struct {
 	inquiry *mailauth.Inquiry
 	client  mailauth.Client
+	limits  mailauth.Limits
 
 	mailauth.Judgement // valid after verdict, but for what runs in the background
 
@@ -47,6 +48,7 @@ func (t *transaction) begin() {
 	t.trial = &trial{
 		inquiry: mailauth.NewInquiry(o.DNS, o.Limits.Mail),
 		client:  mailauth.Client{Remote: t.s.conn.Remote(), Helo: name, MailFrom: t.letter.Envelope.From, Host: o.Hostname, Now: time.Now()},
+		limits:  o.Limits.Mail,
 	}
 	t.trial.start(t.ctx)
 }
@@ -85,7 +87,7 @@ func (tr *trial) join() {
 // about what is stored.
 func (tr *trial) header(h []byte) {
 	tr.raw = bytes.Clone(h)
-	tr.verifier = mailauth.NewVerifier(tr.raw, mailauth.VerifyOptions{Resolver: tr.inquiry, Now: tr.client.Now})
+	tr.verifier = mailauth.NewVerifier(tr.raw, mailauth.VerifyOptions{Resolver: tr.inquiry, Now: tr.client.Now, Limits: tr.limits})
 }
 
 // body takes a piece of what follows the header; the first one begins with the
@@ -99,12 +101,12 @@ func (tr *trial) body(p []byte) {
 }
 
 // verdict judges the message when all of it has come.
-func (tr *trial) verdict(ctx context.Context, o *Options) {
+func (tr *trial) verdict(ctx context.Context) {
 	stop := context.AfterFunc(ctx, tr.cancel)
 	defer stop()
 	tr.join()
 	tr.Verdict = tr.verifier.Verify(ctx)
-	tr.DMARC = mailauth.CheckDMARC(ctx, tr.inquiry, tr.raw, &tr.SPF, tr.Verdict, mailauth.DMARCOptions{Limits: o.Limits.Mail})
+	tr.DMARC = mailauth.CheckDMARC(ctx, tr.inquiry, tr.raw, &tr.SPF, tr.Verdict, mailauth.DMARCOptions{Limits: tr.limits})
 	if d := tr.DMARC.Author.Domain; d != "" {
 		tr.ADSP = mailauth.CheckADSP(ctx, tr.inquiry, d, tr.Verdict)
 	}

@@ -323,7 +323,7 @@ func TestTrialIsBounded(t *testing.T) {
 		begin := time.Now()
 		tr.header([]byte("From: <x@a.example>\r\nDKIM-Signature: v=1; a=rsa-sha256; d=a.example; s=s; h=from; bh=; b=\r\n"))
 		tr.body([]byte("\r\ntext\r\n"))
-		tr.verdict(context.Background(), &Options{})
+		tr.verdict(context.Background())
 		if d := time.Since(begin); d > 60*time.Second || tr.DMARC.Result != mailauth.TempError || tr.SPF.MailFrom.Result != mailauth.TempError {
 			t.Errorf("after %v: dmarc=%s spf=%s", d, tr.DMARC.Result, tr.SPF.MailFrom.Result)
 		}
@@ -340,7 +340,7 @@ func TestTrialPanics(t *testing.T) {
 		}
 	}()
 	tr.header([]byte("From: <x@a.example>\r\n"))
-	tr.verdict(context.Background(), &Options{})
+	tr.verdict(context.Background())
 	t.Error("nothing was told")
 }
 
@@ -399,7 +399,7 @@ func TestTrial(t *testing.T) {
 	for _, p := range [][]byte{[]byte("\r\n" + string(text[:1])), text[1:100], text[100:]} {
 		tr.body(p)
 	}
-	tr.verdict(t.Context(), &Options{})
+	tr.verdict(t.Context())
 	field := string(mailauth.AppendAuthResults(nil, "mx.b.example", tr.results()))
 	for _, want := range []string{"iprev=pass (mx.a.example)", "spf=pass", "dkim=pass", "dmarc=pass"} {
 		if !strings.Contains(field, want) {
@@ -428,11 +428,40 @@ func BenchmarkTrial(b *testing.B) {
 		tr.header(header)
 		tr.body(empty)
 		tr.body(text)
-		tr.verdict(b.Context(), &Options{})
+		tr.verdict(b.Context())
 		buf = mailauth.AppendAuthResults(buf[:0], "mx.b.example", tr.results())
 		tr.close()
 		if tr.DMARC.Result != mailauth.Pass {
 			b.Fatal(tr.DMARC.Reason)
 		}
+	}
+}
+
+// However much a stranger puts into his signatures, the field that tells of them
+// is short enough for a mailbox (which takes 64 KiB), and for other servers.
+func TestFieldIsBounded(t *testing.T) {
+	long := strings.Repeat(`(\"`, 2000)
+	var header []byte
+	for i := range 40 {
+		header = fmt.Appendf(header, "DKIM-Signature: v=1; a=%s; d=%s.example; s=%s; i=%q@%s.example; h=from; bh=AAAA; b=%d%s\r\n",
+			long, strings.Repeat("a.", 100), long, long, long, i, long)
+	}
+	header = fmt.Appendf(header, "From: <%s@%s.example>\r\n", strings.Repeat("x", 60), strings.Repeat("a.", 100)+"b")
+	tr := startTrial(t.Context(), names{})
+	defer tr.close()
+	tr.header(header)
+	tr.body([]byte("\r\ntext\r\n"))
+	tr.verdict(t.Context())
+	field := mailauth.AppendAuthResults(nil, "mx.b.example", tr.results())
+	if len(tr.Verdict.DKIM) != 10 || len(field) > 48<<10 {
+		t.Errorf("%d signatures make a field of %d octets", len(tr.Verdict.DKIM), len(field))
+	}
+	for line := range bytes.SplitSeq(field, []byte("\r\n")) {
+		if len(line) > 998 {
+			t.Errorf("a line of %d octets", len(line))
+		}
+	}
+	if a, err := mailauth.ParseAuthResults(field[bytes.IndexByte(field, ':')+1:], 0); err != nil || a.ID != "mx.b.example" {
+		t.Errorf("it cannot be read again: %v", err)
 	}
 }
