@@ -60,9 +60,12 @@ type Keeper interface {
 type ServerStatus struct {
 	Server string
 	// Validates: trusted, and its AD bit deserves it. Signs: hands out
-	// signatures. Silent: could not be asked.
+	// signatures; those who are trusted by name are not asked for any. Silent:
+	// could not be asked.
 	Validates, Signs, Silent bool
 	Reason                   string // why not
+
+	named bool // it is trusted by name, not for being on loopback
 }
 
 // Status is how a node knows what to believe.
@@ -241,8 +244,12 @@ func (a *Auto) probe(ctx context.Context, s Server) ServerStatus {
 		ctx, cancel := context.WithTimeout(ctx, 3*a.opts.Timeout)
 		defer cancel()
 		switch err := a.client.probeAD(ctx, s, a.opts.Signed, a.opts.Bogus); {
-		case err == nil:
-			return ServerStatus{Server: s.String(), Validates: true}
+		case err == nil && s.Trusted:
+			return ServerStatus{Server: s.String(), Validates: true, named: true}
+		case err == nil: // on loopback there are also those that only hand on what others say
+			status := a.probeProofs(ctx, s, false)
+			status.Validates, status.Silent = true, false
+			return status
 		case !errors.Is(err, errNotValidating):
 			return ServerStatus{Server: s.String(), Silent: true, Reason: err.Error()}
 		}
@@ -281,11 +288,11 @@ type decision struct {
 // decide finds the best way of judging. A node that has to validate, or could
 // until now, never does less.
 func decide(must bool, was Mode, found []ServerStatus) decision {
-	var validates, signs []int
+	var trusted, signs []int
 	silent := false
 	for i, s := range found {
-		if s.Validates {
-			validates = append(validates, i)
+		if s.Validates && !s.Signs && (s.named || was != Validating) {
+			trusted = append(trusted, i)
 		}
 		if s.Signs {
 			signs = append(signs, i)
@@ -294,8 +301,8 @@ func decide(must bool, was Mode, found []ServerStatus) decision {
 	}
 	const cause = "Ask other name servers, or set dns.servers = [\"recursive\"]"
 	switch {
-	case len(validates) > 0 && !must:
-		return decision{Trusting, validates, true, ""}
+	case len(trusted) > 0 && !must:
+		return decision{Trusting, trusted, true, ""}
 	case len(signs) > 0:
 		return decision{Validating, signs, true, ""}
 	case silent:

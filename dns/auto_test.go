@@ -74,6 +74,10 @@ func trusted(o *dns.AutoOptions) {
 	}
 }
 
+func loopback(o *dns.AutoOptions) {
+	o.Servers = []dns.Server{{Addr: netip.MustParseAddrPort("127.0.0.1:53")}}
+}
+
 func recursive(o *dns.AutoOptions) { o.Recursive = true }
 
 // TestAutoFinds goes through all that two servers can be.
@@ -102,6 +106,8 @@ func TestAutoFinds(t *testing.T) {
 		{"validating, not trusted", dnstest.Validating, dnstest.Validating, nil, dns.Validating, proven, true, ""},
 		{"trusted", dnstest.Validating, dnstest.Validating, trusted, dns.Trusting, proven, true, ""},
 		{"one of the trusted does not validate", dnstest.Stripping, dnstest.Validating, trusted, dns.Trusting, proven, true, ""},
+		{"on loopback", dnstest.Dead, dnstest.Dead, loopback, dns.Validating, proven, true, ""}, // it may only hand on what others say
+		{"on loopback, without signatures", dnstest.Dead, dnstest.Dead, func(o *dns.AutoOptions) { loopback(o); o.Anchors = dns.RootAnchors() }, dns.Trusting, proven, true, ""},
 		{"none of the trusted does", dnstest.Careless, dnstest.Stripping, trusted, dns.Validating, proven, true, ""},
 		{"trusted and stripping", dnstest.Stripping, dnstest.Stripping, trusted, dns.Unprotected, blind, true, "DANE is not used"},
 		{"required", dnstest.Careless, dnstest.Validating, func(o *dns.AutoOptions) { trusted(o); o.Policy = dns.Required }, dns.Validating, proven, true, ""},
@@ -112,7 +118,7 @@ func TestAutoFinds(t *testing.T) {
 		{"negative anchor", dnstest.Careless, dnstest.Careless, func(o *dns.AutoOptions) { o.NegativeAnchors = []string{"bad.test"} }, dns.Validating, outcomes{"secure", "insecure", "insecure"}, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := towns(t).Behave(far, c.first).Behave(other, c.second)
+			w := towns(t).Behave(far, c.first).Behave(other, c.second).Behave(netip.MustParseAddr("127.0.0.1"), dnstest.Validating)
 			a := auto(t, w, func(o *dns.AutoOptions) {
 				if c.change != nil {
 					c.change(o)
@@ -173,6 +179,20 @@ func TestNoDowngrade(t *testing.T) {
 	}
 	broken := &memory{values: map[string]string{"dnssec": "\x09\x02whatever"}} // of a later version
 	expect(t, auto(t, w, func(o *dns.AutoOptions) { o.Keep = broken }), "good.test", dns.TypeA, "unknown")
+}
+
+// TestForwarderOnLoopback: what only hands on the AD bit of others cannot switch
+// own validation off by handing out no signatures.
+func TestForwarderOnLoopback(t *testing.T) {
+	w := towns(t).Behave(netip.MustParseAddr("127.0.0.1"), dnstest.Validating)
+	a := auto(t, w, func(o *dns.AutoOptions) { loopback(o); o.MaxTTL = 1 })
+	a.Probe(t.Context())
+	expect(t, a, "good.test", dns.TypeA, "secure")
+	w.SetFault(".", dns.TypeDNSKEY, dnstest.Fault{Kind: dnstest.NoSignatures})
+	a.Probe(t.Context())
+	if s := a.Status(); s.Mode != dns.Validating || s.Servers[0].Signs || !s.Servers[0].Validates || s.Warning == "" {
+		t.Errorf("status is %+v", s)
+	}
 }
 
 // TestAutoRuns probes at once, again when questions fail, and ends with its context.
