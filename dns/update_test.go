@@ -2,9 +2,11 @@ package dns
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -189,4 +191,21 @@ func TestParseTSIG(t *testing.T) {
 			t.Errorf("%q: %s, %v", text, got, err)
 		}
 	}
+}
+
+// What is a key prints as one again, and no text does harm.
+func FuzzParseTSIG(f *testing.F) {
+	for _, s := range []string{testKey, "k:YWJj", "hmac-sha512:a.b.:YWJj", "::", "hmac-sha256:\x00:YWJj"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		k, err := ParseTSIG(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseTSIG(k.Algorithm + ":" + k.Name + ":" + base64.StdEncoding.EncodeToString(k.Secret))
+		if err != nil || !reflect.DeepEqual(again, k) {
+			t.Errorf("%q is %v, and again %v, %v", s, k, again, err)
+		}
+	})
 }

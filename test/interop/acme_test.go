@@ -36,10 +36,10 @@ type authority struct {
 	roots                     *x509.CertPool
 }
 
-// background runs a program until the test ends.
-func background(t *testing.T, log string, env []string, program string, args ...string) {
+// background runs a program until the test ends, or until kill ends it at once.
+func background(t *testing.T, log string, env []string, program string, args ...string) (kill func()) {
 	t.Helper()
-	out, err := os.Create(log)
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,10 +48,10 @@ func background(t *testing.T, log string, env []string, program string, args ...
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
-		ended := make(chan struct{})
-		go func() { cmd.Wait(); close(ended) }()
 		select {
 		case <-ended:
 		case <-time.After(20 * time.Second):
@@ -63,6 +63,10 @@ func background(t *testing.T, log string, env []string, program string, args ...
 			t.Logf("%s ends with:\n%s", filepath.Base(program), lastLines(string(b), 40))
 		}
 	})
+	return func() {
+		cmd.Process.Kill()
+		<-ended
+	}
 }
 
 // answers waits until something listens.
@@ -149,6 +153,7 @@ zone:
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": api, "managementListenAddress": management, "certificate": a.ca, "privateKey": key,
 		"httpPort": number(t, port(t, a.http)), "tlsPort": number(t, port(t, a.https)), "keyAlgorithm": "ecdsa",
+		"retryAfter": map[string]int{"authz": 1, "order": 1},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -200,6 +205,7 @@ type mailHost struct {
 	*server
 	name, smtp, imaps string
 	a                 *authority
+	kill              func()
 }
 
 // startMailHost starts one that proves its names by one way only.
@@ -250,7 +256,7 @@ address = %q
 
 func (h *mailHost) launchHost(t *testing.T) {
 	t.Helper()
-	background(t, h.ownLog, nil, h.binary(), serveCommand(h.config())...)
+	h.kill = background(t, h.ownLog, nil, h.binary(), serveCommand(h.config())...)
 	for _, addr := range []string{h.smtp, h.imaps, h.a.http, h.a.https} {
 		answers(t, addr)
 	}
@@ -322,10 +328,34 @@ func TestACME(t *testing.T) {
 			if out := h.postino(t, "", "cert", "tlsa"); !strings.HasPrefix(out, "_25._tcp."+name+". IN TLSA 3 1 1 ") {
 				t.Errorf("cert tlsa says %s", out)
 			}
-			if way == "tls-alpn-01" {
+			switch way {
+			case "tls-alpn-01":
 				h.policies(t)
+			case "http-01":
+				h.restart(t, second)
 			}
 		})
+	}
+}
+
+// restart ends the program as a crash does. From its next second on it shows what it
+// had, and it does not ask for more.
+func (h *mailHost) restart(t *testing.T, had *x509.Certificate) {
+	h.kill()
+	h.launchHost(t)
+	c, err := h.shown(h.name, h.a.roots)
+	if err != nil || !c.Equal(had) {
+		t.Errorf("after a crash another certificate is shown: %v", err)
+	}
+	log, err := os.ReadFile(h.ownLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(log), "account with a certificate authority made"); n != 1 {
+		t.Errorf("%d accounts were made", n)
+	}
+	if n := strings.Count(string(log), "certificate issued"); n != 2 {
+		t.Errorf("%d certificates were issued, want one and its successor", n)
 	}
 }
 
