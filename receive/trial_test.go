@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -297,17 +298,17 @@ func startTrial(ctx context.Context, r dns.Resolver) *trial {
 // A client that goes away leaves nothing behind that still asks (G11).
 func TestTrialEndsWithItsClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ended := 0
+		var ended atomic.Int64
 		tr := startTrial(context.Background(), resolver(func(ctx context.Context, _ string, _ dns.Type) (*dns.Answer, error) {
 			<-ctx.Done()
-			ended++
+			ended.Add(1)
 			return nil, postino.E(postino.Transient, "look up", "", ctx.Err())
 		}))
 		synctest.Wait()
 		begin := time.Now()
 		tr.close()
-		if time.Since(begin) > 0 || ended == 0 {
-			t.Errorf("%d questions ended after %v", ended, time.Since(begin))
+		if time.Since(begin) > 0 || ended.Load() == 0 {
+			t.Errorf("%d questions ended after %v", ended.Load(), time.Since(begin))
 		}
 	})
 }
