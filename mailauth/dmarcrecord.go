@@ -72,8 +72,9 @@ func (r *DMARCRecord) FailureOption(c byte) bool { return strings.IndexByte(r.FO
 
 // ReportURI is where reports are sent.
 type ReportURI struct {
-	// URI is without the size limit that RFC 7489 allowed behind a "!".
-	URI string
+	// URI is without the size limit that RFC 7489 allowed behind a "!", which is
+	// Limit: "10m", empty without one.
+	URI, Limit string
 	// Mailto is the address of a mailto: URI, zero for other schemes.
 	Mailto postino.Address
 }
@@ -303,6 +304,7 @@ func reportURI(text string) (r ReportURI, ok bool) {
 		if _, err := strconv.ParseUint(digits, 10, 64); err != nil || len(size)-len(digits) > 1 {
 			return r, false
 		}
+		r.Limit = size
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Opaque == "" && u.Host == "" || strings.ContainsAny(text, wsp) {

@@ -138,7 +138,9 @@ func (t *transaction) report(r *ruling) {
 func uris(list []mailauth.ReportURI) []string {
 	out := make([]string, len(list))
 	for i := range list {
-		out[i] = list[i].URI
+		if out[i] = list[i].URI; list[i].Limit != "" {
+			out[i] += "!" + list[i].Limit
+		}
 	}
 	return out
 }

@@ -330,3 +330,29 @@ func FuzzParseFeedback(f *testing.F) {
 		}
 	})
 }
+
+// Our own report about a domain of ours needs no proof.
+func TestOwnReportIsProven(t *testing.T) {
+	db := openKV(t)
+	p := &post{db: db}
+	collect(db, outcome(1))
+	newMailer(t, db, p).round(t.Context(), dayStart(dayOf(day0)+1).Add(5*time.Hour))
+	s := NewStore(db, StoreOptions{})
+	for _, text := range p.texts {
+		found, err := ReadReports(strings.NewReader(text), ReadLimits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Import(t.Context(), found, day0.Add(24*time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := s.ViewDMARC(t.Context(), "shop.example", 30, day0.Add(24*time.Hour))
+	if err != nil || d.Reports != 1 || d.Unproven != 0 {
+		t.Errorf("view %+v, %v", d, err)
+	}
+	v, err := s.ViewTLS(t.Context(), "shop.example", 30, day0.Add(24*time.Hour))
+	if err != nil || v.Reports != 1 || v.Unproven != 0 || v.Good != 1 {
+		t.Errorf("view %+v, %v", v, err)
+	}
+}
