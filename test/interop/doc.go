@@ -2,7 +2,8 @@
 // distribution: curl, swaks, msmtp, mbsync, OfflineIMAP, InterIMAP, fetchmail, getmail,
 // mpop, Mutt, NeoMutt, Alpine, s-nail, openssl, Perl's Mail::IMAPClient, Python's imaplib,
 // poplib and smtplib, and with the IMAP client of another Go project; and lets it
-// exchange mail with Postfix, Exim and Dovecot. It has only tests.
+// exchange mail with Postfix, Exim and Dovecot, and get
+// certificates from Pebble, with Knot as the name server. It has only tests.
 //
 // Flow:
 //  1. harness_test.go builds postino, writes a configuration for loopback
