@@ -76,6 +76,8 @@ type Mailer struct {
 	mu     sync.Mutex // guards a round: the worker's and one by hand
 	later  map[string]retry
 	storms map[string]*storm
+	// trimmed is the day on which old rows were removed last.
+	trimmed uint64
 }
 
 // retry is when a report that could not be sent is tried again.
@@ -160,8 +162,15 @@ func (m *Mailer) round(ctx context.Context, now time.Time) time.Time {
 			next = due
 		}
 	}
-	if err := m.trim(ctx, now); err != nil && ctx.Err() == nil {
-		m.o.Logger.Warn("reports: old statistics were not removed", "err", err)
+	if m.trimmed != dayOf(now) {
+		if err := m.trim(ctx, now); err == nil {
+			m.trimmed = dayOf(now)
+		} else if ctx.Err() == nil {
+			m.o.Logger.Warn("reports: old statistics were not removed", "err", err)
+		}
+	}
+	if soon := now.Add(time.Minute); next.Before(soon) { // many domains share a round
+		next = soon
 	}
 	return next
 }
