@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -121,7 +122,7 @@ func (tr *trial) domain() string {
 func (tr *trial) rejected() *smtp.Reply {
 	d := &tr.DMARC
 	if d.Author.Domain == "" {
-		return &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: fmt.Sprintf("Email rejected per DMARC policy for %s: a message has one author in one From field (%s)", d.Domain, d.Author.Reason)}
+		return &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: fmt.Sprintf("Email rejected per DMARC policy for %s: a message has one author in one From field (%s)", cmp.Or(d.Domain, tr.domain()), d.Author.Reason)}
 	}
 	dkim := mailauth.None
 	for i := range tr.Verdict.DKIM {
